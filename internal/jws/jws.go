@@ -1,0 +1,237 @@
+// Package jws reads a compact JWS (RFC 7515, Section 7.1) and the JSON in it,
+// more strictly than the packages underneath: one spelling of each token, one
+// value of each member, names in their exact case. It verifies nothing.
+package jws
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// ErrFormat is the error of Split and Decode: what was read is no compact JWS.
+var ErrFormat = errors.New("not a compact JWS")
+
+// ErrPayload is the error of Members and ParseClaims: the JSON is not an
+// object, is ambiguous, or has a member of the wrong type.
+var ErrPayload = errors.New("not a set of claims")
+
+// A Token is a compact JWS cut in three. Header, Payload and Signature are
+// still encoded, and share the memory of the string that they were cut from.
+type Token struct {
+	Header, Payload, Signature string
+	SigningInput               string // Header + "." + Payload
+}
+
+// Split cuts raw in its three segments. It refuses a raw that is longer than
+// max bytes before it looks at it, one with any other character than base64url
+// has, and one with an empty segment. A JWE, which has five parts, is refused
+// with an error that says so.
+func Split(raw string, max int) (Token, error) {
+	if len(raw) > max {
+		return Token{}, fmt.Errorf("%w: %d bytes are more than the limit of %d", ErrFormat, len(raw), max)
+	}
+	first := strings.IndexByte(raw, '.')
+	last := strings.LastIndexByte(raw, '.')
+	if first <= 0 || last <= first+1 || last == len(raw)-1 {
+		return Token{}, fmt.Errorf("%w: it has no three parts", ErrFormat)
+	}
+	for i := range len(raw) {
+		switch c := raw[i]; {
+		case alphabet[c]:
+		case c == '.' && (i == first || i == last):
+		case c == '.' && strings.Count(raw, ".") == 4:
+			return Token{}, fmt.Errorf("%w: five parts are a JWE", ErrFormat)
+		default:
+			return Token{}, fmt.Errorf("%w: byte %d is not base64url", ErrFormat, i)
+		}
+	}
+	return Token{raw[:first], raw[first+1 : last], raw[last+1:], raw[:last]}, nil
+}
+
+var alphabet = func() (ok [256]bool) {
+	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
+		ok[c] = true
+	}
+	return ok
+}()
+
+// Decode decodes one segment: base64url without padding and, so that each
+// token has one spelling only, without stray bits at its end.
+func Decode(segment string) ([]byte, error) {
+	if strings.ContainsAny(segment, "\r\n") { // encoding/base64 skips them
+		return nil, fmt.Errorf("%w: a line break in a segment", ErrFormat)
+	}
+	data, err := strict.DecodeString(segment)
+	if err != nil {
+		return nil, fmt.Errorf("%w: a segment is not canonical base64url", ErrFormat)
+	}
+	return data, nil
+}
+
+var strict = base64.RawURLEncoding.Strict()
+
+// maxDepth limits how deep objects and arrays may nest.
+const maxDepth = 16
+
+// Members returns the members of the JSON object that data is, each still
+// encoded. It refuses invalid UTF-8, a name that occurs twice in any object,
+// nesting beyond 16 levels, and anything after the object.
+func Members(data []byte) (map[string]json.RawMessage, error) {
+	if !utf8.Valid(data) {
+		return nil, fmt.Errorf("%w: it is not UTF-8", ErrPayload)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	if err := value(dec, 0); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPayload, err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, fmt.Errorf("%w: something follows the object", ErrPayload)
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(data, &members); err != nil || members == nil {
+		return nil, fmt.Errorf("%w: it is not an object", ErrPayload)
+	}
+	return members, nil
+}
+
+// value reads one JSON value.
+func value(dec *json.Decoder, depth int) error {
+	t, err := dec.Token()
+	if err != nil {
+		return errors.New("it is not JSON")
+	}
+	delim, ok := t.(json.Delim)
+	if !ok {
+		return nil
+	}
+	if depth == maxDepth {
+		return fmt.Errorf("it is nested deeper than %d levels", maxDepth)
+	}
+	names := map[string]bool{}
+	for dec.More() {
+		if delim == '{' {
+			t, err := dec.Token()
+			if err != nil {
+				return errors.New("it is not JSON")
+			}
+			name, _ := t.(string)
+			if names[name] {
+				return errors.New("a name occurs twice")
+			}
+			names[name] = true
+		}
+		if err := value(dec, depth+1); err != nil {
+			return err
+		}
+	}
+	_, err = dec.Token()
+	return err
+}
+
+// Claims are the registered claims (RFC 7519, Section 4.1) and all members.
+// An absent time is zero.
+type Claims struct {
+	Issuer    string
+	Subject   string
+	Audience  []string
+	Expiry    time.Time
+	NotBefore time.Time
+	IssuedAt  time.Time
+	ID        string
+	Members   map[string]json.RawMessage
+}
+
+// registered are the claims whose other spellings ("ISS") are refused: readers
+// that ignore case would take them for the real ones.
+var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
+
+// ParseClaims reads the registered claims from a decoded payload. A registered
+// claim of the wrong type, null included, is an error.
+func ParseClaims(payload []byte) (*Claims, error) {
+	members, err := Members(payload)
+	if err != nil {
+		return nil, err
+	}
+	for name := range members {
+		for _, exact := range registered {
+			if name != exact && strings.EqualFold(name, exact) {
+				return nil, fmt.Errorf("%w: a name differs from %q by case alone", ErrPayload, exact)
+			}
+		}
+	}
+	c := &Claims{Members: members}
+	for name, target := range map[string]*string{"iss": &c.Issuer, "sub": &c.Subject, "jti": &c.ID} {
+		if raw, ok := members[name]; ok {
+			if *target, err = String(raw); err != nil {
+				return nil, fmt.Errorf("%w: %q is not a string", ErrPayload, name)
+			}
+		}
+	}
+	for name, target := range map[string]*time.Time{"exp": &c.Expiry, "nbf": &c.NotBefore, "iat": &c.IssuedAt} {
+		if raw, ok := members[name]; ok {
+			if *target, err = NumericDate(raw); err != nil {
+				return nil, fmt.Errorf("%w: %q is not a date", ErrPayload, name)
+			}
+		}
+	}
+	if raw, ok := members["aud"]; ok {
+		if c.Audience, err = Strings(raw); err != nil {
+			return nil, fmt.Errorf(`%w: "aud" is neither a string nor an array of strings`, ErrPayload)
+		}
+	}
+	return c, nil
+}
+
+// String reads a JSON string and nothing else.
+func String(raw json.RawMessage) (string, error) {
+	if len(raw) == 0 || raw[0] != '"' {
+		return "", ErrPayload
+	}
+	var s string
+	err := json.Unmarshal(raw, &s)
+	return s, err
+}
+
+// Strings reads a JSON string or an array of strings.
+func Strings(raw json.RawMessage) ([]string, error) {
+	if len(raw) > 0 && raw[0] == '"' {
+		s, err := String(raw)
+		return []string{s}, err
+	}
+	var items []json.RawMessage
+	if err := json.Unmarshal(raw, &items); err != nil || items == nil {
+		return nil, ErrPayload
+	}
+	all := make([]string, len(items))
+	for i, item := range items {
+		s, err := String(item)
+		if err != nil {
+			return nil, err
+		}
+		all[i] = s
+	}
+	return all, nil
+}
+
+// lastSecond is the end of the year 9999, the last date that RFC 3339 has.
+const lastSecond = 253402300799
+
+// NumericDate reads a JSON number of seconds since 1970 (RFC 7519, Section 2),
+// whole or not, from after 1970 to the year 9999.
+func NumericDate(raw json.RawMessage) (time.Time, error) {
+	var f float64
+	if len(raw) == 0 || raw[0] < '0' || raw[0] > '9' || json.Unmarshal(raw, &f) != nil || f <= 0 || f > lastSecond {
+		return time.Time{}, ErrPayload
+	}
+	whole, part := math.Modf(f)
+	return time.Unix(int64(whole), int64(part*1e9)), nil
+}
