@@ -13,6 +13,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -78,12 +79,28 @@ func Decode(segment string) ([]byte, error) {
 
 var strict = base64.RawURLEncoding.Strict()
 
+// Canonical reports whether segment, of which Split checked the characters, is
+// what an encoder would have written: of a length that exists, and without
+// stray bits at its end. It looks at the last character only.
+func Canonical(segment string) bool {
+	switch len(segment) % 4 {
+	case 1:
+		return false
+	case 2:
+		return strings.IndexByte("AQgw", segment[len(segment)-1]) >= 0
+	case 3:
+		return strings.IndexByte("AEIMQUYcgkosw048", segment[len(segment)-1]) >= 0
+	}
+	return true
+}
+
 // maxDepth limits how deep objects and arrays may nest.
 const maxDepth = 16
 
 // Members returns the members of the JSON object that data is, each still
 // encoded. It refuses invalid UTF-8, a name that occurs twice in any object,
-// nesting beyond 16 levels, and anything after the object.
+// names of the outermost object that differ by case alone, nesting beyond 16
+// levels, and anything after the object.
 func Members(data []byte) (map[string]json.RawMessage, error) {
 	if !utf8.Valid(data) {
 		return nil, fmt.Errorf("%w: it is not UTF-8", ErrPayload)
@@ -124,6 +141,9 @@ func value(dec *json.Decoder, depth int) error {
 				return errors.New("it is not JSON")
 			}
 			name, _ := t.(string)
+			if depth == 0 {
+				name = fold(name)
+			}
 			if names[name] {
 				return errors.New("a name occurs twice")
 			}
@@ -135,6 +155,18 @@ func value(dec *json.Decoder, depth int) error {
 	}
 	_, err = dec.Token()
 	return err
+}
+
+// fold returns one spelling for all that differ by case alone. Readers like
+// encoding/json take each of them for the others.
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			least = min(least, other)
+		}
+		return least
+	}, name)
 }
 
 // Claims are the registered claims (RFC 7519, Section 4.1) and all members.

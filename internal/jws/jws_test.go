@@ -48,6 +48,20 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+func TestCanonical(t *testing.T) {
+	const all = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	for length := range 9 {
+		for _, last := range all {
+			if length == 0 {
+				continue
+			}
+			segment := strings.Repeat("A", length-1) + string(last)
+			_, err := jws.Decode(segment)
+			assert.Equal(t, err == nil, jws.Canonical(segment), segment)
+		}
+	}
+}
+
 func TestParseClaims(t *testing.T) {
 	c, err := jws.ParseClaims([]byte(`{"iss":"i","sub":"s","aud":["a","b"],"exp":1640086400,"nbf":1.5,"iat":1e9,"jti":"j","x":{"y":[1]}}`))
 	require.NoError(t, err)
@@ -60,6 +74,9 @@ func TestParseClaims(t *testing.T) {
 	assert.Equal(t, "j", c.ID)
 	assert.JSONEq(t, `{"y":[1]}`, string(c.Members["x"]))
 
+	_, err = jws.ParseClaims([]byte(`{"x":{"aB":1,"Ab":2}}`))
+	assert.NoError(t, err, "further down, names may be anything")
+
 	c, err = jws.ParseClaims([]byte(`{"aud":"a"}`))
 	require.NoError(t, err)
 	assert.Equal(t, []string{"a"}, c.Audience)
@@ -69,6 +86,7 @@ func TestParseClaims(t *testing.T) {
 		"null": `null`, "an array": `[]`, "a string": `"x"`, "nothing": ``, "cut": `{"a":`,
 		"two objects": `{}{}`, "trailing text": `{} x`, "not UTF-8": "{\"a\":\"\xff\"}",
 		"a name twice": `{"sub":"a","sub":"b"}`, "a name twice by escape": `{"sub":"a","s\u0075b":"b"}`,
+		"two names that differ by case alone": `{"role":"user","Role":"admin"}`, "and by a long s": `{"scope":"a","\u017fcope":"b"}`,
 		"a name twice further down": `{"x":[{"y":1,"y":2}]}`,
 		"ISS":                       `{"ISS":"i"}`, "Exp beside exp": `{"exp":1,"Exp":2}`, "a long s": `{"i\u017fs":"i"}`,
 		"exp a string": `{"exp":"1"}`, "exp null": `{"exp":null}`, "exp zero": `{"exp":0}`, "exp negative": `{"exp":-1}`,
