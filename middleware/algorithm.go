@@ -70,12 +70,19 @@ func publicKey(material crypto.PublicKey, name string) (crypto.PublicKey, *algor
 		alg, err := choose(name, "RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 		return &rsa.PublicKey{N: new(big.Int).Set(k.N), E: k.E}, alg, err
 	case *ecdsa.PublicKey:
-		if k == nil || k.Curve == nil {
-			return nil, nil, errors.New("the ECDSA key is nil")
+		//lint:ignore SA1019 Bytes panics where they are missing
+		if k == nil || k.Curve == nil || k.X == nil || k.Y == nil {
+			return nil, nil, errors.New("the ECDSA key is nil or has no point")
 		}
-		names := map[elliptic.Curve]string{elliptic.P256(): "ES256", elliptic.P384(): "ES384", elliptic.P521(): "ES512"}
-		own, ok := names[k.Curve]
-		if !ok {
+		var own string
+		switch k.Curve {
+		case elliptic.P256():
+			own = "ES256"
+		case elliptic.P384():
+			own = "ES384"
+		case elliptic.P521():
+			own = "ES512"
+		default:
 			return nil, nil, errors.New("the curve of the ECDSA key is none of P-256, P-384 and P-521")
 		}
 		point, err := k.Bytes()

@@ -1,0 +1,54 @@
+package middleware
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// tokenOf returns the token that r carries. Further sources than the header have
+// their place here: whatever they are, exactly one of them may hold a token.
+func tokenOf(r *http.Request, max int) (string, error) {
+	values := r.Header["Authorization"]
+	switch len(values) {
+	case 0:
+		return "", refuse(jwterrors.TokenMissing, nil)
+	case 1:
+		return bearer(values[0], max)
+	default: // two readers could choose differently
+		return "", refuse(jwterrors.RequestInvalid, errors.New("more than one Authorization header"))
+	}
+}
+
+// bearer returns the token in the value of an Authorization header (RFC 6750,
+// Section 2.1): the scheme in any case, one or more spaces, the token.
+//
+// A value without this scheme carries no token. One with the scheme and no token
+// behind it carries a token of the wrong format, the empty one. A list, and
+// anything else that could be read as more than one credential, is a malformed
+// request; so is a tab.
+func bearer(value string, max int) (string, error) {
+	const scheme = "bearer"
+	value = strings.Trim(value, " \t") // not a part of the value (RFC 9110, Section 5.5)
+	if len(value) < len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
+		return "", refuse(jwterrors.TokenMissing, nil)
+	}
+	rest := value[len(scheme):]
+	if rest == "" {
+		return "", refuse(jwterrors.TokenFormatInvalid, errors.New("the token is empty"))
+	}
+	switch rest[0] {
+	case ' ':
+	case '\t', ',':
+		return "", refuse(jwterrors.RequestInvalid, errors.New("the Authorization header is malformed"))
+	default: // a longer scheme
+		return "", refuse(jwterrors.TokenMissing, nil)
+	}
+	token := strings.TrimLeft(rest, " ")
+	if len(token) <= max && strings.ContainsAny(token, " \t,") {
+		return "", refuse(jwterrors.RequestInvalid, errors.New("the Authorization header is malformed"))
+	}
+	return token, nil
+}

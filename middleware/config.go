@@ -1,0 +1,228 @@
+package middleware
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// Config says which tokens a Middleware accepts. Keys, Issuer and Audience are
+// required.
+type Config struct {
+	// Keys are the keys of Issuer: HS256, PublicKeys, JWKS or LocalJWKS.
+	Keys KeySource
+
+	// Issuer is who must have issued a token. It is compared with "iss" (RFC
+	// 7519, Section 4.1.1) byte by byte: a slash at the end counts.
+	Issuer string
+
+	// Audience lists who we are: one of these must be in "aud" (RFC 7519,
+	// Section 4.1.3), byte by byte.
+	Audience []string
+
+	// Issuers are further trusted issuers, each with keys of its own.
+	//
+	// A token's "iss" selects the keys that it is verified with, and after that
+	// is compared once more. One that names none of the issuers is verified
+	// with Keys, so a forgery is told by its signature or its key, and only a
+	// genuine token of Keys by its issuer, whether there are further issuers
+	// or not.
+	Issuers []Issuer
+
+	// Leeway is the difference that is tolerated between the issuer's clock and
+	// ours, for "exp", "nbf" and "iat". Zero means 30 seconds, NoLeeway means
+	// none. More than 5 minutes are refused by New.
+	Leeway time.Duration
+
+	// MaxLifetime is the shortest time between "iat" and "exp" that is too
+	// long: a token is to live for less. Zero means 365 days.
+	MaxLifetime time.Duration
+
+	// MaxTokenBytes limits the length of a token, in bytes. A longer one is
+	// refused unread. Zero means 8192.
+	MaxTokenBytes int
+
+	// TokenTypes lists the accepted values of the header's "typ" (RFC 7515,
+	// Section 4.1.9), where "" stands for a header without one. Case does not
+	// count, and "application/" may be left out.
+	//
+	// Nil means "at+jwt", "JWT" and "": the type of RFC 9068, which names an
+	// access token, and the two ways in which most other issuers leave it open.
+	// All other types, such as "dpop+jwt" and "logout+jwt", are refused. Where
+	// the type is left open, the claims are looked at, too: a token is refused
+	// that says in "type", "typ", "token_type" or "token_use" that it is a
+	// refresh, ID or logout token, or that has the claims of one ("at_hash",
+	// "c_hash", a logout event). If all your issuers follow RFC 9068, ask for
+	// []string{"at+jwt"}.
+	TokenTypes []string
+
+	// Revocations is asked whether a token was revoked. Nil means that tokens
+	// are valid until they expire.
+	Revocations Revocations
+
+	// Validate is the caller's own check, the last one, of a token that passed
+	// all others. Nil means none. An error refuses the token: with the error's
+	// reason if it has one, and with AUTH_TOKEN_GENERIC_ERROR otherwise. What
+	// Validate changes in the claims is what the handler gets.
+	Validate func(context.Context, *Claims) error
+
+	// Realm is the protection space in the challenges of the default Respond
+	// (RFC 9110, Section 11.5). Empty means none.
+	Realm string
+
+	// Respond answers a refused request. Nil means jwterrors.Responder. The
+	// error is a *jwterrors.Error; its cause is not for the client.
+	Respond func(w http.ResponseWriter, r *http.Request, err error)
+
+	// Logger is told of each refused request: at the level Warn if the reason
+	// is ours (AUTH_KEYS_UNAVAILABLE, AUTH_STORE_UNAVAILABLE), at the level
+	// Info otherwise. Nil means that nobody is.
+	Logger *slog.Logger
+
+	// Now returns the time. Nil means time.Now.
+	Now func() time.Time
+
+	// InsecureAnyIssuer accepts tokens of Keys whatever their "iss" says, or
+	// without one, and lets Issuer be empty. It cannot be had together with
+	// Issuers.
+	InsecureAnyIssuer bool
+
+	// InsecureAnyAudience accepts tokens whatever their "aud" says, or without
+	// one, and lets Audience be empty: a token that was meant for another
+	// service can be used here. It is for Keys alone, not for Issuers.
+	InsecureAnyAudience bool
+}
+
+// An Issuer is one of several that a Middleware trusts. All fields are required.
+type Issuer struct {
+	Issuer   string    // as Config.Issuer; different for each
+	Audience []string  // as Config.Audience
+	Keys     KeySource // used for this issuer alone
+}
+
+// NoLeeway is the Leeway that tolerates no difference between clocks.
+const NoLeeway time.Duration = -1
+
+// What zero means in a Config.
+const (
+	defaultLeeway        = 30 * time.Second
+	defaultMaxLifetime   = 365 * 24 * time.Hour
+	defaultMaxTokenBytes = 8192
+)
+
+var defaultTokenTypes = []string{"at+jwt", "jwt", ""}
+
+// New returns a Middleware, or everything that is wrong with config. It starts
+// nothing: keys are fetched when the first token comes.
+func New(config Config) (*Middleware, error) {
+	var mistakes []error
+	mistake := func(format string, args ...any) {
+		mistakes = append(mistakes, fmt.Errorf("middleware: "+format, args...))
+	}
+	m := &Middleware{
+		byName:        map[string]*issuer{},
+		leeway:        cmp.Or(config.Leeway, defaultLeeway),
+		maxLifetime:   cmp.Or(config.MaxLifetime, defaultMaxLifetime),
+		maxTokenBytes: cmp.Or(config.MaxTokenBytes, defaultMaxTokenBytes),
+		types:         defaultTokenTypes,
+		revocations:   config.Revocations,
+		validate:      config.Validate,
+		respond:       config.Respond,
+		logger:        config.Logger,
+		now:           config.Now,
+	}
+	if m.now == nil {
+		m.now = time.Now
+	}
+	if m.respond == nil {
+		m.respond = jwterrors.Responder{Realm: config.Realm}.Respond
+	}
+	switch {
+	case config.Leeway == NoLeeway:
+		m.leeway = 0
+	case config.Leeway < 0 || config.Leeway > maxLeeway:
+		mistake("Leeway is %v, and can be 0 to %v or NoLeeway", config.Leeway, maxLeeway)
+	}
+	if config.MaxLifetime < 0 {
+		mistake("MaxLifetime is negative")
+	}
+	if config.MaxTokenBytes < 0 {
+		mistake("MaxTokenBytes is negative")
+	}
+	if config.TokenTypes != nil {
+		m.types = nil
+		for _, t := range config.TokenTypes {
+			m.types = append(m.types, normalType(t))
+		}
+		if len(m.types) == 0 {
+			mistake("TokenTypes is empty, so that no token could pass")
+		}
+	}
+	if config.InsecureAnyIssuer && len(config.Issuers) > 0 {
+		mistake("InsecureAnyIssuer is set and there are further Issuers")
+	}
+	all := append([]Issuer{{config.Issuer, config.Audience, config.Keys}}, config.Issuers...)
+	for i, trusted := range all {
+		is := &issuer{
+			name: trusted.Issuer, audience: slices.Clone(trusted.Audience), keys: trusted.Keys,
+			anyIssuer:   i == 0 && config.InsecureAnyIssuer,
+			anyAudience: i == 0 && config.InsecureAnyAudience,
+		}
+		for _, problem := range is.check() {
+			mistake("issuer %q: %w", is.name, problem)
+		}
+		if m.byName[is.name] != nil && is.name != "" {
+			mistake("issuer %q is listed twice", is.name)
+		}
+		for _, other := range all[:i] {
+			if trusted.Keys != nil && other.Keys == trusted.Keys {
+				mistake("issuer %q has the keys of issuer %q: each needs its own source", is.name, other.Issuer)
+			}
+		}
+		m.byName[is.name] = is
+		m.issuers = append(m.issuers, is)
+	}
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// An issuer is one that is trusted, with what was learnt of its tokens.
+type issuer struct {
+	name        string
+	audience    []string
+	keys        KeySource
+	anyIssuer   bool
+	anyAudience bool
+	memo        headerMemo
+}
+
+// check returns the mistakes in the configuration of is. An empty name or
+// audience is one: unset variables must not switch a check off.
+func (is *issuer) check() []error {
+	var mistakes []error
+	if is.name == "" && !is.anyIssuer {
+		mistakes = append(mistakes, errors.New("its name, Issuer, is empty"))
+	}
+	if len(is.audience) == 0 && !is.anyAudience {
+		mistakes = append(mistakes, errors.New("its Audience is empty"))
+	}
+	if slices.Contains(is.audience, "") {
+		mistakes = append(mistakes, errors.New("its Audience contains an empty string"))
+	}
+	if is.keys == nil {
+		return append(mistakes, errors.New("its Keys are nil"))
+	}
+	if err := is.keys.check(); err != nil {
+		mistakes = append(mistakes, fmt.Errorf("its Keys: %w", err))
+	}
+	return mistakes
+}

@@ -1,0 +1,43 @@
+package middleware
+
+import "context"
+
+// FromContext returns the claims that Handler or Optional verified, and whether
+// there were any. The claims belong to the request: its handlers share them.
+func FromContext(ctx context.Context) (*Claims, bool) {
+	if c, ok := ctx.Value(contextKey{}).(*authContext); ok && c.claims != nil {
+		return c.claims, true
+	}
+	return nil, false
+}
+
+// NewContext returns a context that carries claims, for tests of handlers, and
+// for transports other than HTTP that call Verify. Nil claims are an anonymous
+// request.
+func NewContext(ctx context.Context, claims *Claims) context.Context {
+	return &authContext{ctx, claims, middlewareOf(ctx)}
+}
+
+type contextKey struct{}
+
+// An authContext carries who is asking, and which Middleware found that out, so
+// that guards behind it answer as it does.
+type authContext struct {
+	context.Context
+	claims *Claims     // nil for an anonymous request
+	by     *Middleware // nil when no Middleware was involved
+}
+
+func (c *authContext) Value(key any) any {
+	if key == (contextKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+func middlewareOf(ctx context.Context) *Middleware {
+	if c, ok := ctx.Value(contextKey{}).(*authContext); ok {
+		return c.by
+	}
+	return nil
+}

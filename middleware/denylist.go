@@ -1,0 +1,178 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// DenylistOptions are the options of [NewDenylist]. The zero value is ready to
+// use.
+type DenylistOptions struct {
+	// MaxEntries limits the number of entries. Zero means 1,000,000, which take
+	// about 200 MB when all are used.
+	MaxEntries int
+
+	// Now returns the time. Nil means time.Now.
+	Now func() time.Time
+}
+
+const defaultMaxEntries = 1_000_000
+
+// A Denylist is a set of Revocations in the memory of one process: what is
+// denied here is not known elsewhere, and not after a restart. An entry lives
+// until the last token that it concerns has expired, and five minutes more,
+// which is the most that a Middleware's Leeway can be.
+//
+// The zero value is ready to use. A Denylist is safe for concurrent use.
+type Denylist struct {
+	options DenylistOptions
+
+	entries  atomic.Int64 // so that the empty list costs nothing
+	mu       sync.RWMutex
+	sessions map[string]time.Time // until when
+	tokens   map[string]time.Time
+	subjects map[string]deniedSubject
+	sweepAt  int       // the number of entries at which expired ones are looked for
+	swept    time.Time // when they were last
+}
+
+type deniedSubject struct{ issuedBefore, until time.Time }
+
+// NewDenylist returns an empty Denylist.
+func NewDenylist(options DenylistOptions) *Denylist {
+	return &Denylist{options: options}
+}
+
+// DenySession denies all tokens of the session sid ("sid") until the given time,
+// when the last of them will have expired. A list that is full says so with an
+// error of the reason AUTH_STORE_UNAVAILABLE; nothing was denied then.
+func (d *Denylist) DenySession(_ context.Context, sid string, until time.Time) error {
+	return d.deny(sid, until, func() {
+		if d.sessions == nil {
+			d.sessions = map[string]time.Time{}
+		}
+		d.sessions[sid] = later(d.sessions[sid], until)
+	})
+}
+
+// DenyToken denies the token jti ("jti") until the given time, when it will have
+// expired. Its errors are those of DenySession.
+func (d *Denylist) DenyToken(_ context.Context, jti string, until time.Time) error {
+	return d.deny(jti, until, func() {
+		if d.tokens == nil {
+			d.tokens = map[string]time.Time{}
+		}
+		d.tokens[jti] = later(d.tokens[jti], until)
+	})
+}
+
+// DenySubject denies all tokens of the subject ("sub") whose "iat" is before
+// issuedBefore, until the given time, when the last of them will have expired.
+// Since "iat" has whole seconds, a token that is issued in the same second as
+// issuedBefore counts as issued before, unless issuedBefore is a whole second.
+// Its errors are those of DenySession.
+func (d *Denylist) DenySubject(_ context.Context, subject string, issuedBefore, until time.Time) error {
+	return d.deny(subject, until, func() {
+		if d.subjects == nil {
+			d.subjects = map[string]deniedSubject{}
+		}
+		old := d.subjects[subject]
+		d.subjects[subject] = deniedSubject{later(old.issuedBefore, issuedBefore), later(old.until, until)}
+	})
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// maxLeeway is the longest time that a token can be accepted after its "exp".
+const maxLeeway = 5 * time.Minute
+
+func (d *Denylist) deny(id string, until time.Time, write func()) error {
+	if id == "" {
+		return errors.New("middleware: deny: the identifier is empty")
+	}
+	now := d.now()
+	if !now.Before(until.Add(maxLeeway)) {
+		return nil // what it would concern has expired
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	most := d.options.MaxEntries
+	if most <= 0 {
+		most = defaultMaxEntries
+	}
+	n := d.size()
+	if n >= d.sweepAt || n >= most && now.Sub(d.swept) >= time.Second {
+		d.sweep(now)
+		n = d.size()
+		d.sweepAt = max(2*n, 1024)
+	}
+	if n >= most {
+		return &jwterrors.Error{
+			Reason: jwterrors.StoreUnavailable,
+			Err:    fmt.Errorf("middleware: the denylist is full, with %d entries", n),
+		}
+	}
+	write()
+	d.entries.Store(int64(d.size()))
+	return nil
+}
+
+func (d *Denylist) now() time.Time {
+	if d.options.Now != nil {
+		return d.options.Now()
+	}
+	return time.Now()
+}
+
+func (d *Denylist) size() int { return len(d.sessions) + len(d.tokens) + len(d.subjects) }
+
+// sweep removes what has expired. It is called when the list has doubled, so
+// that its cost is spread over the entries, and once a second when it is full.
+func (d *Denylist) sweep(now time.Time) {
+	d.swept = now
+	for _, m := range []map[string]time.Time{d.sessions, d.tokens} {
+		for id, until := range m {
+			if over(now, until) {
+				delete(m, id)
+			}
+		}
+	}
+	for subject, s := range d.subjects {
+		if over(now, s.until) {
+			delete(d.subjects, subject)
+		}
+	}
+	d.entries.Store(int64(d.size()))
+}
+
+func over(now, until time.Time) bool { return !now.Before(until.Add(maxLeeway)) }
+
+// Revoked implements [Revocations]. It never fails.
+func (d *Denylist) Revoked(_ context.Context, sid, jti, subject string, issuedAt time.Time) (bool, error) {
+	if d.entries.Load() == 0 {
+		return false, nil
+	}
+	d.mu.RLock()
+	session, inSessions := d.sessions[sid]
+	token, inTokens := d.tokens[jti]
+	s, inSubjects := d.subjects[subject]
+	d.mu.RUnlock()
+	if !inSessions && !inTokens && !inSubjects {
+		return false, nil
+	}
+	now := d.now()
+	return inSessions && !over(now, session) ||
+		inTokens && !over(now, token) ||
+		inSubjects && issuedAt.Before(s.issuedBefore) && !over(now, s.until), nil
+}

@@ -1,0 +1,148 @@
+package middleware
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/jws"
+)
+
+// A header is a JOSE header (RFC 7515, Section 4) that was judged, and the keys
+// that may have signed under it. It is shared and never changes.
+type header struct {
+	alg  *algorithm
+	kid  string
+	typ  string // as normalType spells it
+	keys []*key
+}
+
+// readHeader reads the encoded header of a token and judges what does not
+// depend on keys, in this order: the algorithm, the type, the key's name, the
+// extensions. Members that could bring a key along (jwk, jku, x5u, x5c) are not
+// looked at: keys come from the issuer's source alone.
+func readHeader(segment string, types []string, allows func(*algorithm) bool) (*header, error) {
+	data, err := jws.Decode(segment)
+	if err != nil {
+		return nil, refuse(jwterrors.TokenFormatInvalid, err)
+	}
+	members, err := jws.Members(data)
+	if err != nil {
+		return nil, refuse(jwterrors.TokenFormatInvalid, errors.New("the header is not an unambiguous JSON object"))
+	}
+	text := map[string]string{}
+	for _, name := range []string{"alg", "typ", "kid"} {
+		if raw, ok := members[name]; ok {
+			if text[name], err = jws.String(raw); err != nil {
+				return nil, refuse(jwterrors.TokenFormatInvalid, fmt.Errorf("the header's %q is not a string", name))
+			}
+		}
+	}
+	h := &header{alg: algorithms[text["alg"]], kid: text["kid"], typ: normalType(text["typ"])}
+	if h.alg == nil || !allows(h.alg) {
+		return nil, refuse(jwterrors.TokenSignatureInvalid, fmt.Errorf("the algorithm %s is not allowed", shown(text["alg"])))
+	}
+	if raw, ok := members["typ"]; !allowsType(types, h.typ) || ok && string(raw) == `""` {
+		return nil, refuse(jwterrors.TokenTypeInvalid, fmt.Errorf("the type %s is not allowed", shown(text["typ"])))
+	}
+	if _, ok := members["kid"]; ok && (h.kid == "" || !validID(h.kid)) {
+		return nil, refuse(jwterrors.TokenKeyUnknown, errors.New("the kid is empty, too long or has control characters"))
+	}
+	if err := judgeExtensions(members); err != nil {
+		return nil, refuse(jwterrors.TokenFormatInvalid, err)
+	}
+	return h, nil
+}
+
+// judgeExtensions refuses a header that changes how a token must be read. No
+// extension is known here, so every "crit" is one too many (RFC 7515, Section
+// 4.1.11); "b64" would be one (RFC 7797), and "enc" makes a token a JWE (RFC
+// 7516, Section 9).
+func judgeExtensions(members map[string]json.RawMessage) error {
+	for _, name := range []string{"crit", "b64", "enc"} {
+		if _, ok := members[name]; ok {
+			return fmt.Errorf("the header has %q", name)
+		}
+	}
+	return nil
+}
+
+// normalType returns the one spelling of a media type that header and
+// configuration are compared in: lower case, without the "application/" that
+// may be left out (RFC 7515, Section 4.1.9).
+func normalType(typ string) string {
+	typ = strings.ToLower(typ)
+	if rest, ok := strings.CutPrefix(typ, "application/"); ok && rest != "" && !strings.Contains(rest, "/") {
+		return rest
+	}
+	return typ
+}
+
+func allowsType(types []string, typ string) bool {
+	for _, t := range types {
+		if t == typ {
+			return true
+		}
+	}
+	return false
+}
+
+// shown quotes and shortens what a header says, for an error's text.
+func shown(s string) string {
+	if len(s) > 64 {
+		return fmt.Sprintf("%q...", s[:64])
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+// A headerMemo remembers the headers of tokens that were verified, by their
+// encoded form, for one issuer of one Middleware and one state of its keys. An
+// issuer's tokens share a handful of headers. It is bounded, and a forger cannot
+// put anything in it.
+type headerMemo struct {
+	current atomic.Pointer[memo]
+	mu      sync.Mutex // one writer at a time
+}
+
+type memo struct {
+	set     *keySet
+	headers map[string]*header // never written to once published
+}
+
+// The bounds of a memo: the number of headers, and the length of one in bytes.
+const (
+	maxHeaders     = 32
+	maxHeaderBytes = 512
+)
+
+func (m *headerMemo) get(set *keySet, segment string) *header {
+	if c := m.current.Load(); c != nil && c.set == set && set != nil {
+		return c.headers[segment]
+	}
+	return nil
+}
+
+// put remembers h, which verified a token with the keys of set. When the memo is
+// full it stays as it is: the common headers came first.
+func (m *headerMemo) put(set *keySet, segment string, h *header) {
+	if len(segment) > maxHeaderBytes {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next := &memo{set, map[string]*header{}}
+	if c := m.current.Load(); c != nil && c.set == set {
+		if len(c.headers) >= maxHeaders {
+			return
+		}
+		for k, v := range c.headers {
+			next.headers[k] = v
+		}
+	}
+	next.headers[strings.Clone(segment)] = h // not a part of the token, which would keep it in memory
+	m.current.Store(next)
+}

@@ -1,0 +1,132 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// A Middleware verifies the tokens of requests. [New] makes one. It is safe for
+// concurrent use. The zero Middleware, and a nil one, refuse every request with
+// AUTH_TOKEN_GENERIC_ERROR.
+type Middleware struct {
+	issuers       []*issuer // the first is the one of Config.Issuer
+	byName        map[string]*issuer
+	leeway        time.Duration
+	maxLifetime   time.Duration
+	maxTokenBytes int
+	types         []string
+	revocations   Revocations
+	validate      func(context.Context, *Claims) error
+	respond       func(http.ResponseWriter, *http.Request, error)
+	logger        *slog.Logger
+	now           func() time.Time
+}
+
+// Check returns the claims of r's token, or the reason for which it is refused,
+// as a *jwterrors.Error. It writes nothing and changes nothing.
+//
+// The token is taken from the Authorization header (RFC 6750, Section 2.1). A
+// request without one is refused with AUTH_TOKEN_MISSING, one that could be read
+// as having several with AUTH_REQUEST_INVALID.
+func (m *Middleware) Check(r *http.Request) (*Claims, error) {
+	if !m.ready() {
+		return nil, errZero()
+	}
+	token, err := tokenOf(r, m.maxTokenBytes)
+	if err != nil {
+		return nil, m.explain(err, "", nil)
+	}
+	return m.Verify(r.Context(), token)
+}
+
+// Handler returns a handler that calls next for requests that pass Check, with
+// the claims in their context, and answers the others itself.
+func (m *Middleware) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, err := m.Check(r)
+		if err != nil {
+			m.answer(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(&authContext{r.Context(), claims, m}))
+	})
+}
+
+// Optional is Handler for routes that anonymous requests may use, too: those
+// without a token pass, and [FromContext] has no claims for them. Requests with
+// a token that is refused are answered as by Handler.
+func (m *Middleware) Optional(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, err := m.Check(r)
+		if err != nil && !(m.ready() && anonymous(r, m.maxTokenBytes)) {
+			m.answer(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(&authContext{r.Context(), claims, m}))
+	})
+}
+
+// anonymous reports whether r carries no token. The reason for a refusal does
+// not tell, since it may be one of the caller's making.
+func anonymous(r *http.Request, max int) bool {
+	_, err := tokenOf(r, max)
+	return errors.Is(err, jwterrors.TokenMissing)
+}
+
+func (m *Middleware) ready() bool { return m != nil && len(m.issuers) > 0 }
+
+func errZero() error {
+	return refuse(jwterrors.TokenGenericError, errors.New("middleware: the Middleware was not made by New"))
+}
+
+// answer answers a request that is refused. m may be nil.
+func (m *Middleware) answer(w http.ResponseWriter, r *http.Request, err error) {
+	if !m.ready() {
+		jwterrors.Responder{}.Respond(w, r, err)
+		return
+	}
+	if m.logger != nil {
+		level := slog.LevelInfo
+		if jwterrors.ReasonOf(err).Status() >= http.StatusInternalServerError {
+			level = slog.LevelWarn
+		}
+		m.logger.Log(r.Context(), level, "middleware: request refused", "error", err)
+	}
+	m.respond(w, r, err)
+}
+
+// refuse returns the error of one check.
+func refuse(reason jwterrors.Reason, cause error) error {
+	return &jwterrors.Error{Reason: reason, Err: cause}
+}
+
+// explain adds to err whose token it was, and when.
+func (m *Middleware) explain(err error, token string, claims *Claims) error {
+	e := jwterrors.Error{Reason: jwterrors.ReasonOf(err), Err: err}
+	if inner := (*jwterrors.Error)(nil); errors.As(err, &inner) && inner != nil {
+		e = *inner // not the caller's own, which may be shared
+		if error(inner) != err {
+			e.Err = err // what is around it is part of the cause
+		}
+	} else if err == error(e.Reason) {
+		e.Err = nil
+	}
+	if e.Reason == "" {
+		e.Reason = jwterrors.TokenGenericError
+	}
+	if e.Token == "" {
+		e.Token = jwterrors.Redact(token)
+	}
+	if e.Identity == "" && claims != nil {
+		e.Identity = claims.Subject
+	}
+	if e.Time.IsZero() {
+		e.Time = m.now()
+	}
+	return &e
+}

@@ -1,0 +1,74 @@
+package middleware
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// payloads are what both readers of claims are compared on.
+var payloads = []string{
+	`{"iss":"i","sub":"s","aud":"a","exp":1640086400,"iat":1640000000,"nbf":1640000000,"jti":"j"}`,
+	`{ "iss" : "i" , "aud" : [ "a" , "b" ] , "exp" : 1 } `,
+	`{"scope":"a b  c","client_id":"c","sid":"x","auth_time":1,"acr":"1","amr":["pwd","otp"],"email":"e","userId":"u"}`,
+	`{"scp":["a","b"],"azp":"z"}`, `{"scope":["a"],"scp":"b"}`, `{"scope":""}`, `{"scp":[]}`, `{"aud":[]}`, `{"aud":[""]}`,
+	`{"scope":"a b c d e f g h","aud":["1","2","3","4","5","6","7","8"],"amr":["x"]}`,
+	`{"x":{"y":[1,-2.5e+3,true,false,null,"s",{"z":{}}]}}`, `{"x":{"y":1,"y":2}}`, `{"x":{"aB":1,"Ab":2}}`,
+	`{"a":1,"a":2}`, `{"role":1,"Role":2}`, `{"ISS":"i"}`, `{"Scope":"a"}`, `{"\u0069ss":"i"}`, `{"iss":"\u0069"}`,
+	`{"name":"Jörg"}`, `{"nämé":"x"}`, "{\"a\":\"\xff\"}", "{\"a\":\"\n\"}", `{"exp":1.5}`, `{"exp":1e9}`, `{"exp":"1"}`, `{"exp":null}`,
+	`{"exp":0}`, `{"exp":01}`, `{"exp":-1}`, `{"exp":253402300799}`, `{"exp":253402300800}`, `{"exp":9999999999999}`, `{"exp":1 }`,
+	`{"auth_time":0}`, `{"email":null}`, `{"email":1}`, `{"userId":null}`, `{"sid":null}`, `{"acr":1}`, `{"amr":"pwd"}`, `{"amr":[1]}`,
+	`{"type":"refresh"}`, `{"type":"Refresh"}`, `{"typ":"Bearer"}`, `{"token_use":"access"}`, `{"token_use":"id"}`, `{"type":1}`,
+	`{"at_hash":"x"}`, `{"c_hash":"x"}`, `{"events":{}}`, `{"events":{"http://schemas.openid.net/event/backchannel-logout":{}}}`,
+	`null`, `[]`, `{}`, ``, `{`, `{}{}`, `{} x`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`, `{"a":tru}`, `{"a":-}`, `{"a":1.}`, `{"a":1e}`, `{"a":00}`, `{"a":[1,]}`,
+	strings.Repeat(`{"a":`, 9) + "1" + strings.Repeat("}", 9), strings.Repeat(`{"a":`, 17) + "1" + strings.Repeat("}", 17),
+	`{"aud":"a","aud":"b"}`, `{"sub":"a","s\u0075b":"b"}`, "{\"a\x7f\":1}", `{"":1}`, `{"i\u017fs":1}`, `{"iſs":1}`,
+}
+
+// The quick reader accepts nothing that the strict one refuses, and reads it the
+// same.
+func FuzzScanClaims(f *testing.F) {
+	for _, p := range payloads {
+		f.Add(p)
+	}
+	f.Fuzz(func(t *testing.T, payload string) {
+		quick := scanClaims(payload)
+		if quick == nil {
+			return
+		}
+		slow, err := readClaimsSlowly(payload)
+		if err != nil {
+			t.Fatalf("%q is refused with %v, and was read as %+v", payload, err, quick)
+		}
+		a, b := quick.Claims, slow.Claims
+		same := a.Issuer == b.Issuer && a.Subject == b.Subject && slices.Equal(a.Audience, b.Audience) &&
+			a.ExpiresAt.Equal(b.ExpiresAt) && a.NotBefore.Equal(b.NotBefore) && a.IssuedAt.Equal(b.IssuedAt) && a.ID == b.ID &&
+			a.ClientID == b.ClientID && a.SessionID == b.SessionID && slices.Equal(a.Scopes, b.Scopes) &&
+			a.AuthTime.Equal(b.AuthTime) && a.ACR == b.ACR && slices.Equal(a.AMR, b.AMR) &&
+			a.Email == b.Email && a.UserID == b.UserID && a.payload == b.payload && quick.kind == slow.kind
+		if !same {
+			t.Errorf("%q was read as\n%+v, not as\n%+v", payload, a, b)
+		}
+	})
+}
+
+func TestOrdinaryClaimsAreReadQuickly(t *testing.T) {
+	for _, payload := range []string{
+		payloads[0], payloads[1], payloads[2], payloads[3],
+		`{"iss":"i","name":"Jörg","realm_access":{"roles":["a","b"]},"email_verified":true,"n":-1.5e3,"x":null,"typ":"Bearer","userID":"x"}`,
+	} {
+		assert.NotNil(t, scanClaims(payload), payload)
+	}
+}
+
+// Nothing of one list is reached through another.
+func TestListsAreApart(t *testing.T) {
+	r := scanClaims(`{"aud":["a","b"],"amr":["x"],"scope":"s t"}`)
+	_ = append(r.Audience, "!")
+	_ = append(r.AMR, "!")
+	assert.Equal(t, []string{"a", "b"}, r.Audience)
+	assert.Equal(t, []string{"x"}, r.AMR)
+	assert.Equal(t, []string{"s", "t"}, r.Scopes)
+}

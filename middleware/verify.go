@@ -1,0 +1,193 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/jws"
+)
+
+// Verify returns the claims of a token, or the reason for which it is refused,
+// as a *jwterrors.Error. It is Check without HTTP, for gRPC metadata, WebSockets
+// and queues. It may wait for keys, for as long as ctx allows.
+//
+// The checks stand in a fixed order, and a token that is wrong in several ways
+// is refused for the first: length, alphabet and three parts; header (algorithm,
+// type, key name, extensions); key; signature; payload; lifetime, expiry, start,
+// issue; issuer, audience; revocation; the caller's own check. Nothing that a
+// token says is believed before its signature.
+func (m *Middleware) Verify(ctx context.Context, token string) (*Claims, error) {
+	if !m.ready() {
+		return nil, errZero()
+	}
+	now := m.now()
+	r, is, err := m.authentic(ctx, token, now)
+	if err != nil {
+		return nil, m.explain(err, token, nil)
+	}
+	if err := m.acceptable(ctx, r, is, now); err != nil {
+		return nil, m.explain(err, token, &r.Claims)
+	}
+	return &r.Claims, nil
+}
+
+// authentic reads a token and verifies its signature. A cache of tokens that
+// were verified before has its place behind wellFormed: everything after that
+// depends only on the token and on the keySet.
+func (m *Middleware) authentic(ctx context.Context, token string, now time.Time) (*record, *issuer, error) {
+	parts, err := wellFormed(token, m.maxTokenBytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	is, early := m.issuerOf(parts.Payload)
+	set := is.keys.snapshot(now)
+	h := is.memo.get(set, parts.Header)
+	known := h != nil
+	if !known {
+		if h, err = readHeader(parts.Header, m.types, is.keys.allows); err != nil {
+			return nil, nil, err
+		}
+		if set, err = is.findKeys(ctx, now, set, h); err != nil {
+			return nil, nil, err
+		}
+	}
+	if !h.signed(parts) {
+		return nil, nil, refuse(jwterrors.TokenSignatureInvalid, errors.New("the signature is not that of the key"))
+	}
+	if !known {
+		is.memo.put(set, parts.Header, h)
+	}
+	if early != nil {
+		return early, is, nil
+	}
+	r, err := decodeClaims(parts.Payload)
+	if err != nil {
+		return nil, nil, refuse(jwterrors.TokenPayloadInvalid, err)
+	}
+	return r, is, nil
+}
+
+// wellFormed cuts a token in its parts and makes sure that it is spelled in the
+// only way there is: of two spellings of one token, one could be revoked.
+func wellFormed(token string, max int) (jws.Token, error) {
+	parts, err := jws.Split(token, max)
+	if err != nil {
+		return parts, refuse(jwterrors.TokenFormatInvalid, err)
+	}
+	for _, part := range []string{parts.Header, parts.Payload, parts.Signature} {
+		if !jws.Canonical(part) {
+			return parts, refuse(jwterrors.TokenFormatInvalid, errors.New("a part is not canonical base64url"))
+		}
+	}
+	return parts, nil
+}
+
+// issuerOf returns the issuer whose keys a token is verified with, and its
+// claims if they had to be read for that. They are not verified: they select
+// keys and nothing else.
+func (m *Middleware) issuerOf(payload string) (*issuer, *record) {
+	first := m.issuers[0]
+	if len(m.issuers) == 1 {
+		return first, nil
+	}
+	r, err := decodeClaims(payload)
+	if err != nil {
+		return first, nil
+	}
+	if is := m.byName[r.Issuer]; is != nil {
+		return is, r
+	}
+	return first, r
+}
+
+// decodeClaims reads an encoded payload.
+func decodeClaims(payload string) (*record, error) {
+	data, err := jws.Decode(payload)
+	if err != nil {
+		return nil, err
+	}
+	return readClaims(string(data))
+}
+
+// findKeys sets the keys of h: those of set, or of a newer one where that does
+// not have the key.
+func (is *issuer) findKeys(ctx context.Context, now time.Time, set *keySet, h *header) (*keySet, error) {
+	if set == nil || !set.has(h.kid) {
+		newer, err := is.keys.lookup(ctx, now, h.kid)
+		if err != nil {
+			return nil, err
+		}
+		set = newer
+	}
+	h.keys = set.find(h.alg, h.kid)
+	switch {
+	case len(h.keys) > 0:
+		return set, nil
+	case h.kid == "":
+		return nil, refuse(jwterrors.TokenKeyUnknown, errors.New("the token names no key, and not exactly one key is for its algorithm"))
+	case set.has(h.kid):
+		return nil, refuse(jwterrors.TokenSignatureInvalid, fmt.Errorf("the key %s is not for the algorithm %s", shown(h.kid), h.alg.name))
+	default:
+		return nil, refuse(jwterrors.TokenKeyUnknown, fmt.Errorf("the issuer has no key %s", shown(h.kid)))
+	}
+}
+
+// signed reports whether one of h's keys signed the token.
+func (h *header) signed(parts jws.Token) bool {
+	signature, err := jws.Decode(parts.Signature)
+	if err != nil {
+		return false
+	}
+	for _, k := range h.keys {
+		if k.alg.method.Verify(parts.SigningInput, signature, k.material) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// acceptable judges the claims of an authentic token.
+func (m *Middleware) acceptable(ctx context.Context, r *record, is *issuer, now time.Time) error {
+	if err := r.judgeKind(); err != nil {
+		return err
+	}
+	if err := m.judgeTime(&r.Claims, now); err != nil {
+		return err
+	}
+	if r.Issuer != is.name && !is.anyIssuer {
+		return refuse(jwterrors.TokenIssuerInvalid, fmt.Errorf("the issuer is %s", shown(r.Issuer)))
+	}
+	if !is.anyAudience && !slices.ContainsFunc(r.Audience, func(a string) bool { return slices.Contains(is.audience, a) }) {
+		return refuse(jwterrors.TokenAudienceInvalid, errors.New("none of the audiences is ours"))
+	}
+	// The rule for user keys (email or userId) has its place here.
+	if err := judgeRevocation(ctx, m.revocations, &r.Claims); err != nil {
+		return err
+	}
+	if m.validate != nil {
+		return m.validate(ctx, &r.Claims)
+	}
+	return nil
+}
+
+// judgeTime judges when a token is valid. "exp" and "iat" are required (RFC
+// 9068, Section 2.2).
+func (m *Middleware) judgeTime(c *Claims, now time.Time) error {
+	switch {
+	case c.ExpiresAt.IsZero() || c.IssuedAt.IsZero():
+		return refuse(jwterrors.TokenPayloadInvalid, errors.New(`"exp" or "iat" is missing`))
+	case c.ExpiresAt.Sub(c.IssuedAt) >= m.maxLifetime:
+		return refuse(jwterrors.TokenExpirationInvalid, fmt.Errorf("the lifetime is not less than %v", m.maxLifetime))
+	case !now.Before(c.ExpiresAt.Add(m.leeway)):
+		return refuse(jwterrors.TokenExpired, fmt.Errorf(`"exp" was %v ago`, now.Sub(c.ExpiresAt).Round(time.Second)))
+	case c.NotBefore.After(now.Add(m.leeway)):
+		return refuse(jwterrors.TokenNotYetValid, fmt.Errorf(`"nbf" is in %v`, c.NotBefore.Sub(now).Round(time.Second)))
+	case c.IssuedAt.After(now.Add(m.leeway)):
+		return refuse(jwterrors.TokenNotYetValid, fmt.Errorf(`"iat" is in %v`, c.IssuedAt.Sub(now).Round(time.Second)))
+	}
+	return nil
+}
