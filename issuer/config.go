@@ -1,0 +1,230 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// Defaults of Config.
+const (
+	DefaultPrefix     = "/auth"
+	DefaultClientID   = "default"
+	DefaultAccessTTL  = 15 * time.Minute
+	DefaultRefreshTTL = 30 * 24 * time.Hour
+	DefaultGrace      = 30 * time.Second
+)
+
+// MaxAccessTTL is the bound of the lifetime of an access token, which must be
+// less than it: one year of 365 days.
+const MaxAccessTTL = 365 * 24 * time.Hour
+
+// NoGrace is the Grace of strict mode: a rotated refresh token is replay at
+// once, unless its retry key comes with it.
+const NoGrace = time.Duration(-1)
+
+// A Config describes an Issuer. Issuer, Audience, Keys, MasterKeys, Store and
+// Authenticate are required.
+type Config struct {
+	// Issuer is the claim "iss": an https URL without query and fragment
+	// (RFC 8414, Section 2), or an http URL of a loopback address.
+	Issuer string
+
+	// Audience is the claim "aud" (RFC 7519, Section 4.1.3).
+	Audience []string
+
+	// Keys signs access tokens.
+	Keys *KeyRing
+
+	// MasterKeys derive refresh tokens, the first one new ones. To rotate, put
+	// a new one in front; remove an old one when no session uses it.
+	MasterKeys []MasterKey
+
+	// Store keeps the sessions.
+	Store Store
+
+	// Authenticate says who the user of the credentials is. It returns
+	// jwterrors.CredentialsInvalid for every kind of wrong, so that nobody
+	// learns which accounts exist, and takes as long for each; another reason,
+	// such as RateLimited, is answered as it is, and an error without a
+	// reason as StoreUnavailable. It runs for every login, concurrently.
+	Authenticate func(ctx context.Context, c Credentials) (User, error)
+
+	// Reload is asked at every refresh who the user of a session is by now.
+	// An error with the reason SessionRevoked, CredentialsInvalid or
+	// TokenUserKeyInvalid means that the user may not go on, and revokes the
+	// session; any other error is answered with 503 and changes nothing. Nil
+	// means that a session goes on as its login began it.
+	Reload func(ctx context.Context, s Session) (User, error)
+
+	// Prefix is the path that the Issuer is mounted at, as in
+	// mux.Handle("/auth/", iss). Zero means "/auth".
+	Prefix string
+
+	// ClientID is the claim "client_id" of sessions that begin at /login.
+	// Zero means "default".
+	ClientID string
+
+	// AccessTTL is the lifetime of an access token, in whole seconds, and less
+	// than a year. Zero means 15 minutes.
+	AccessTTL time.Duration
+
+	// RefreshTTL is the lifetime of a session, however often it is refreshed.
+	// It must be longer than AccessTTL. Zero means 30 days.
+	RefreshTTL time.Duration
+
+	// IdleTTL ends a session that was not refreshed for so long. Zero means
+	// that only RefreshTTL ends it.
+	IdleTTL time.Duration
+
+	// Grace is how long after a rotation the old refresh token is answered
+	// with the new one, and the new one not rotated again: for concurrent and
+	// repeated requests. Zero means 30 seconds; NoGrace is strict mode.
+	Grace time.Duration
+
+	// SingleSession lets a login end the user's other sessions.
+	SingleSession bool
+
+	// Denylist is told of sessions whose access tokens must die before they
+	// expire. Nil means that they live on until then.
+	Denylist Denier
+
+	// OnEvent is called for every Event, in the goroutine of the request,
+	// before it is answered: it must return soon. A panic in it is logged and
+	// changes nothing. Nil means none.
+	OnEvent func(Event)
+
+	// Respond answers refused requests. Nil means a jwterrors.Responder.
+	Respond func(w http.ResponseWriter, r *http.Request, err error)
+
+	// Logger gets a record for what the operator should know: stores that do
+	// not answer, replays, lost writes. Nil means slog.Default.
+	Logger *slog.Logger
+
+	// Now is the clock. Nil means time.Now.
+	Now func() time.Time
+}
+
+// A Denier is told which access tokens must be refused although they have not
+// expired. Verifiers ask what it was told. It must be safe for concurrent use.
+type Denier interface {
+	// DenySession denies all access tokens of a session until then.
+	DenySession(ctx context.Context, sid string, until time.Time) error
+	// DenyToken denies the access token with the id jti until then.
+	DenyToken(ctx context.Context, jti string, until time.Time) error
+	// DenySubject denies until then the access tokens of subject that were
+	// issued at issuedBefore or earlier.
+	DenySubject(ctx context.Context, subject string, issuedBefore, until time.Time) error
+}
+
+// New checks c and returns its Issuer, or all the mistakes in c at once. It
+// starts nothing.
+func New(c Config) (*Issuer, error) {
+	var mistakes []error
+	wrong := func(format string, args ...any) {
+		mistakes = append(mistakes, fmt.Errorf("issuer: "+format, args...))
+	}
+
+	if err := checkIssuer(c.Issuer); err != nil {
+		wrong("Issuer %q: %w", c.Issuer, err)
+	}
+	if len(c.Audience) == 0 || slices.Contains(c.Audience, "") {
+		wrong("Audience is required, and must not hold an empty string")
+	}
+	if c.Keys == nil {
+		wrong("Keys is required")
+	}
+	masters, err := newMasterKeys(c.MasterKeys)
+	if err != nil {
+		wrong("%w", err)
+	}
+	if c.Store == nil {
+		wrong("Store is required")
+	}
+	if c.Authenticate == nil {
+		wrong("Authenticate is required")
+	}
+
+	c.Prefix = orDefault(c.Prefix, DefaultPrefix)
+	if !strings.HasPrefix(c.Prefix, "/") || strings.HasSuffix(c.Prefix, "/") || strings.ContainsAny(c.Prefix, "{} ?#") || strings.Contains(c.Prefix, "//") {
+		wrong("Prefix %q is not a path like /auth", c.Prefix)
+	}
+	c.ClientID = orDefault(c.ClientID, DefaultClientID)
+	c.AccessTTL = orDefault(c.AccessTTL, DefaultAccessTTL)
+	c.RefreshTTL = orDefault(c.RefreshTTL, DefaultRefreshTTL)
+	switch {
+	case c.AccessTTL < time.Second || c.AccessTTL%time.Second != 0:
+		wrong("AccessTTL is %v; it is a whole number of seconds", c.AccessTTL)
+	case c.AccessTTL >= MaxAccessTTL:
+		wrong("AccessTTL is %v; it must be less than a year", c.AccessTTL)
+	}
+	if c.RefreshTTL <= c.AccessTTL {
+		wrong("RefreshTTL, %v, must be longer than AccessTTL, %v", c.RefreshTTL, c.AccessTTL)
+	}
+	if c.IdleTTL != 0 && c.IdleTTL <= c.AccessTTL {
+		wrong("IdleTTL, %v, must be longer than AccessTTL, %v", c.IdleTTL, c.AccessTTL)
+	}
+	if c.Keys != nil && c.Keys.retireAfter <= c.AccessTTL {
+		wrong("the key ring retires keys after %v, when tokens of %v may still be alive", c.Keys.retireAfter, c.AccessTTL)
+	}
+	switch {
+	case c.Grace == NoGrace:
+		c.Grace = 0
+	case c.Grace == 0:
+		c.Grace = DefaultGrace
+	case c.Grace < 0:
+		wrong("Grace is %v; use NoGrace for strict mode", c.Grace)
+	}
+	if c.Respond == nil {
+		c.Respond = jwterrors.Responder{}.Respond
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if len(mistakes) > 0 {
+		return nil, errors.Join(mistakes...)
+	}
+	c.Audience = slices.Clone(c.Audience)
+	c.MasterKeys = nil // masters has copies; nothing else needs them
+	i := &Issuer{c: c, masters: masters}
+	i.routes()
+	return i, nil
+}
+
+func checkIssuer(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+		return errors.New("it is required")
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return errors.New("it is not a URL without user, query and fragment")
+	case u.Scheme == "https":
+		return nil
+	case u.Scheme == "http" && isLoopback(u.Hostname()):
+		return nil
+	}
+	return errors.New("it does not begin with https://")
+}
+
+func isLoopback(host string) bool {
+	return host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
+}
+
+func orDefault[T comparable](value, otherwise T) T {
+	var zero T
+	if value == zero {
+		return otherwise
+	}
+	return value
+}

@@ -1,0 +1,51 @@
+// Package issuer logs users in, mints access tokens, rotates refresh tokens and
+// revokes sessions, as an http.Handler to mount in a service:
+//
+//	iss, err := issuer.New(issuer.Config{
+//		Issuer:       "https://id.example.com",
+//		Audience:     []string{"orders"},
+//		Keys:         ring,
+//		MasterKeys:   []issuer.MasterKey{{Secret: secret}},
+//		Store:        issuer.NewMemoryStore(),
+//		Authenticate: authenticate,
+//	})
+//	...
+//	mux.Handle("/auth/", iss)
+//	mux.Handle("/.well-known/", iss.WellKnown())
+//
+// Whether a password is right is for the caller's Authenticate to say, and where
+// sessions live is the caller's choice of a [Store].
+//
+// # Routes
+//
+//	POST   /auth/login                 {"username" or "email", "password", "device", "scope"}: tokens
+//	POST   /auth/refresh               {"refresh_token"} and an Idempotency-Key that may be missing: tokens
+//	POST   /auth/logout                {"refresh_token"}, a bearer token, or both: 204
+//	GET    /auth/sessions              bearer token: the user's sessions
+//	DELETE /auth/sessions/{id}         bearer token: 204
+//	DELETE /auth/sessions?others=true  bearer token: 204
+//	GET    /auth/.well-known/jwks.json the public keys
+//
+// Refusals carry a reason of the package errors.
+//
+// # Refresh tokens
+//
+// A session is one row with a counter, its generation. The refresh token of a
+// generation is derived from the row's seed and a master key that is not in the
+// store, so that neither of the two alone can make one, and so that a token of
+// any age is recognised without being kept. A refresh moves the counter on by
+// compare-and-swap; what happens with the token of generation g when the counter
+// stands at c is this:
+//
+//	g = c      rotated less than Grace ago        the same refresh token again, nothing is written
+//	g = c      otherwise                          c becomes c+1
+//	g = c-1    rotated no more than Grace ago     the token of c: a concurrent or repeated request
+//	g = c-1    the retry key of that rotation     the token of c: a late repetition, with an event
+//	g < c      anything else                      replay: the session is revoked
+//	g > c      the store has lost a write         c moves up to g+1, with an alarm
+//
+// The retry key is the Idempotency-Key that a client sends with a refresh and
+// again when it repeats it because no answer came. The access token is built and
+// signed before the decision, so that what can fail fails while nothing has
+// changed.
+package issuer

@@ -1,0 +1,55 @@
+package issuer
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// An EventKind says what happened.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventLogin       EventKind = "login"        // a session began
+	EventLoginFailed EventKind = "login_failed" // credentials were refused
+	EventRefresh     EventKind = "refresh"      // a refresh token was rotated
+	EventRepeat      EventKind = "repeat"       // a refresh was repeated within Grace
+	EventLateRetry   EventKind = "late_retry"   // a refresh was repeated later, with its retry key
+	EventReplay      EventKind = "replay"       // a rotated refresh token came back, and the session was revoked
+	EventLostWrite   EventKind = "lost_write"   // the store is behind a token that was issued: it has lost a write
+	EventRevoked     EventKind = "revoked"      // a session was revoked for another reason
+	EventLogout      EventKind = "logout"       // a session was ended by its user
+)
+
+// An Event is something that an audit log should have. It names sessions and
+// users by their ids and never holds a token or a password.
+type Event struct {
+	Kind      EventKind
+	Time      time.Time
+	Reason    jwterrors.Reason // why, where something was refused
+	SessionID string
+	Subject   string
+	ClientID  string
+	Address   string // of the request; empty when not known
+}
+
+// tell hands an event to the caller's hook, which can break nothing.
+func (i *Issuer) tell(e Event) {
+	if i.c.OnEvent == nil {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			i.c.Logger.Error("issuer: OnEvent panicked", slog.String("event", string(e.Kind)), slog.String("panic", fmt.Sprintf("%T", p)))
+		}
+	}()
+	e.Time = i.c.Now()
+	i.c.OnEvent(e)
+}
+
+func (i *Issuer) about(kind EventKind, s *Session, reason jwterrors.Reason, address string) Event {
+	return Event{Kind: kind, Reason: reason, SessionID: s.ID, Subject: s.Subject, ClientID: s.ClientID, Address: address}
+}

@@ -1,0 +1,183 @@
+package issuer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// JWKSMaxAge is how long verifiers may keep the published keys (RFC 9111,
+// Section 5.2.2.1).
+const JWKSMaxAge = 5 * time.Minute
+
+// NoDelay is the PublishBefore of a ring whose new keys sign at once.
+const NoDelay = time.Duration(-1)
+
+// A KeyRingConfig describes a KeyRing. Key is required.
+type KeyRingConfig struct {
+	// Key signs from the start.
+	Key *Key
+
+	// PublishBefore is how long a new key is published before it signs, so
+	// that every verifier has it when its first token comes. Zero means 30
+	// minutes; NoDelay means not at all, which suits verifiers that ask this
+	// ring itself.
+	PublishBefore time.Duration
+
+	// RetireAfter is how long a key stays published after it has stopped
+	// signing. It must be longer than an access token lives. Zero means 25
+	// hours.
+	RetireAfter time.Duration
+
+	// Now is the clock. Nil means time.Now.
+	Now func() time.Time
+}
+
+// A KeyRing holds the keys that sign access tokens: one signs, newer ones wait
+// for their time, older ones stay published until no token of theirs can be
+// alive. It is safe for concurrent use.
+type KeyRing struct {
+	publishBefore, retireAfter time.Duration
+	now                        func() time.Time
+
+	mu    sync.Mutex // held to write
+	slots atomic.Pointer[[]slot]
+	cache atomic.Pointer[document]
+}
+
+// A slot is a key and when it begins to sign. The next slot's key takes over
+// from it.
+type slot struct {
+	key  *Key
+	from time.Time
+}
+
+// document is a JWK Set and when it may change by itself.
+type document struct {
+	slots *[]slot
+	until time.Time // zero: never
+	body  []byte
+}
+
+// maxSlots bounds the keys that a ring holds at once.
+const maxSlots = 64
+
+// NewKeyRing returns a ring, or every mistake in c.
+func NewKeyRing(c KeyRingConfig) (*KeyRing, error) {
+	var wrong []error
+	r := &KeyRing{publishBefore: c.PublishBefore, retireAfter: c.RetireAfter, now: c.Now}
+	if c.Key == nil {
+		wrong = append(wrong, errors.New("issuer: KeyRingConfig.Key is required"))
+	}
+	switch {
+	case c.PublishBefore == NoDelay:
+		r.publishBefore = 0
+	case c.PublishBefore < 0:
+		wrong = append(wrong, fmt.Errorf("issuer: PublishBefore is %v; use NoDelay for none", c.PublishBefore))
+	case c.PublishBefore == 0:
+		r.publishBefore = 30 * time.Minute
+	case c.PublishBefore <= JWKSMaxAge:
+		wrong = append(wrong, fmt.Errorf("issuer: PublishBefore is %v, and verifiers may keep the keys for %v", c.PublishBefore, JWKSMaxAge))
+	}
+	if c.RetireAfter < 0 {
+		wrong = append(wrong, fmt.Errorf("issuer: RetireAfter is negative: %v", c.RetireAfter))
+	}
+	if c.RetireAfter == 0 {
+		r.retireAfter = 25 * time.Hour
+	}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if len(wrong) > 0 {
+		return nil, errors.Join(wrong...)
+	}
+	r.slots.Store(&[]slot{{c.Key, time.Time{}}})
+	return r, nil
+}
+
+// Rotate publishes next and lets it sign from the time that it returns, when
+// PublishBefore has passed. The key that signs now stays published for
+// RetireAfter behind that.
+func (r *KeyRing) Rotate(next *Key) (signsFrom time.Time, err error) {
+	if next == nil {
+		return time.Time{}, errors.New("issuer: rotate to a key that is nil")
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	slots := slices.Clone((*r.slots.Load())[r.retired(now):])
+	if slices.ContainsFunc(slots, func(s slot) bool { return s.key.id == next.id }) {
+		return time.Time{}, fmt.Errorf("issuer: key %q is on the ring already", next.id)
+	}
+	if len(slots) == maxSlots {
+		return time.Time{}, fmt.Errorf("issuer: the ring holds %d keys that are not retired yet", maxSlots)
+	}
+	signsFrom = now.Add(r.publishBefore)
+	if last := slots[len(slots)-1].from; signsFrom.Before(last) {
+		signsFrom = last // the clock went back
+	}
+	slots = append(slots, slot{next, signsFrom})
+	r.slots.Store(&slots)
+	return signsFrom, nil
+}
+
+// retired returns how many of the slots, from the oldest on, are published no
+// more.
+func (r *KeyRing) retired(now time.Time) int {
+	slots := *r.slots.Load()
+	n := 0
+	for n+1 < len(slots) && now.After(slots[n+1].from.Add(r.retireAfter)) {
+		n++
+	}
+	return n
+}
+
+// current returns the key that signs now.
+func (r *KeyRing) current() *Key {
+	slots, now := *r.slots.Load(), r.now()
+	for i := len(slots) - 1; i > 0; i-- {
+		if !now.Before(slots[i].from) {
+			return slots[i].key
+		}
+	}
+	return slots[0].key
+}
+
+// find returns the published key of an id, or nil.
+func (r *KeyRing) find(id string) *Key {
+	slots := *r.slots.Load()
+	for _, s := range slots[r.retired(r.now()):] {
+		if s.key.id == id {
+			return s.key
+		}
+	}
+	return nil
+}
+
+// JWKS returns the JWK Set (RFC 7517, Section 5) of the public keys: the one
+// that signs, those that will, and those that did and are not retired. Secrets
+// are not in it. The result must not be changed.
+func (r *KeyRing) JWKS() []byte {
+	slots, now := r.slots.Load(), r.now()
+	if d := r.cache.Load(); d != nil && d.slots == slots && (d.until.IsZero() || !now.After(d.until)) {
+		return d.body
+	}
+	first := r.retired(now)
+	keys := []json.RawMessage{}
+	for _, s := range (*slots)[min(first, len(*slots)-1):] {
+		if s.key.jwk != nil {
+			keys = append(keys, s.key.jwk)
+		}
+	}
+	d := &document{slots: slots}
+	if first+1 < len(*slots) {
+		d.until = (*slots)[first+1].from.Add(r.retireAfter)
+	}
+	d.body, _ = json.Marshal(map[string]any{"keys": keys}) // raw messages made by NewKey always marshal
+	r.cache.Store(d)
+	return d.body
+}

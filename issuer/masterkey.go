@@ -1,0 +1,140 @@
+package issuer
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// A MasterKey derives refresh tokens. It belongs in the configuration, never in
+// the store of the sessions.
+type MasterKey struct {
+	// ID names the key in the tokens: 1 to 32 letters, digits, "_" and "-".
+	// Empty means a name made of a hash of Secret.
+	ID string
+
+	// Secret is 32 random bytes or more.
+	Secret []byte
+}
+
+// masterKeys are the master keys of an issuer; the first makes tokens.
+type masterKeys struct {
+	first  string
+	secret map[string][]byte
+}
+
+const minMasterKey = 32
+
+func newMasterKeys(keys []MasterKey) (masterKeys, error) {
+	m := masterKeys{secret: map[string][]byte{}}
+	var wrong []error
+	if len(keys) == 0 {
+		wrong = append(wrong, errors.New("MasterKeys is required"))
+	}
+	for i, k := range keys {
+		if len(k.Secret) < minMasterKey {
+			wrong = append(wrong, fmt.Errorf("MasterKeys[%d] has %d bytes; it needs at least %d", i, len(k.Secret), minMasterKey))
+		}
+		id := k.ID
+		if id == "" {
+			sum := sha256.Sum256(append([]byte("tokenloop master key id\x00"), k.Secret...))
+			id = base64.RawURLEncoding.EncodeToString(sum[:6])
+		}
+		if !isKeyID(id) {
+			wrong = append(wrong, fmt.Errorf("MasterKeys[%d]: ID %q is not 1 to 32 letters, digits, _ and -", i, id))
+		}
+		if m.secret[id] != nil {
+			wrong = append(wrong, fmt.Errorf("MasterKeys[%d]: ID %q stands twice", i, id))
+		}
+		if i == 0 {
+			m.first = id
+		}
+		m.secret[id] = append([]byte(nil), k.Secret...)
+	}
+	return m, errors.Join(wrong...)
+}
+
+func isKeyID(s string) bool {
+	return s != "" && len(s) <= 32 && isBase64URL(s)
+}
+
+func isBase64URL(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-')
+	})
+}
+
+// A refreshToken is a refresh token that was parsed and proves nothing yet.
+type refreshToken struct {
+	keyID, sid string
+	generation uint64
+	mac        []byte
+}
+
+const (
+	tokenVersion = "rt1"
+	sidLength    = 22 // of 128 bits in base64url
+)
+
+var errNotRefreshToken = &jwterrors.Error{
+	Reason: jwterrors.RefreshTokenInvalid, Err: errors.New("it does not have the form of a refresh token"),
+}
+
+// parseRefreshToken reads "rt1.<kid>.<sid>.<generation>.<mac>", of which there
+// is one spelling.
+func parseRefreshToken(s string) (refreshToken, error) {
+	if len(s) > 256 {
+		return refreshToken{}, errNotRefreshToken
+	}
+	parts := strings.Split(s, ".")
+	if len(parts) != 5 || parts[0] != tokenVersion || !isKeyID(parts[1]) || len(parts[2]) != sidLength || !isBase64URL(parts[2]) {
+		return refreshToken{}, errNotRefreshToken
+	}
+	generation, err := strconv.ParseUint(parts[3], 10, 62)
+	if err != nil || strconv.FormatUint(generation, 10) != parts[3] {
+		return refreshToken{}, errNotRefreshToken
+	}
+	mac, err := base64.RawURLEncoding.Strict().DecodeString(parts[4])
+	if err != nil || len(mac) != sha256.Size || strings.ContainsAny(parts[4], "\r\n") {
+		return refreshToken{}, errNotRefreshToken
+	}
+	return refreshToken{parts[1], parts[2], generation, mac}, nil
+}
+
+// mac computes what makes a refresh token of a generation genuine. It is nil
+// when the master key is not known.
+func (m masterKeys) mac(keyID string, s *Session, generation uint64) []byte {
+	secret := m.secret[keyID]
+	if secret == nil {
+		return nil
+	}
+	family := hmac.New(sha256.New, secret)
+	family.Write([]byte("fam|"))
+	family.Write(s.Seed)
+	family.Write([]byte("|" + s.ID))
+	token := hmac.New(sha256.New, family.Sum(nil))
+	token.Write([]byte(tokenVersion + "|" + s.ID + "|" + strconv.FormatUint(generation, 10) + "|" + s.ClientID))
+	return token.Sum(nil)
+}
+
+// genuine reports whether t was made by this issuer for s, in constant time.
+func (m masterKeys) genuine(t refreshToken, s *Session) bool {
+	mac := m.mac(t.keyID, s, t.generation)
+	return mac != nil && hmac.Equal(mac, t.mac)
+}
+
+// token returns the refresh token of the session's current generation.
+func (m masterKeys) token(s *Session) (string, error) {
+	mac := m.mac(s.KeyID, s, s.Generation)
+	if mac == nil {
+		return "", fmt.Errorf("issuer: master key %q, which session %s uses, is not configured", s.KeyID, s.ID)
+	}
+	return tokenVersion + "." + s.KeyID + "." + s.ID + "." + strconv.FormatUint(s.Generation, 10) + "." +
+		base64.RawURLEncoding.EncodeToString(mac), nil
+}

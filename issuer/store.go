@@ -1,0 +1,109 @@
+package issuer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+// A Session is what a Store keeps of one login. Nothing in it can be used as a
+// token, and nothing in it makes one without the master key.
+type Session struct {
+	ID   string // sid: 128 random bits in base64url, 22 characters
+	Seed []byte // 256 random bits that refresh tokens are derived from
+
+	// Generation counts the rotations. KeyID is the master key that the
+	// refresh token of this generation is derived with.
+	Generation uint64
+	KeyID      string
+
+	// RotatedAt is when Generation was reached; when it is 0, CreatedAt.
+	// RetryHash is the SHA-256 of the Idempotency-Key that came with that
+	// rotation; nil when none came.
+	RotatedAt time.Time
+	RetryHash []byte
+
+	Subject  string   // sub
+	ClientID string   // client_id
+	Scopes   []string // what was granted at login
+	Email    string   // the claims email or userId; never both
+	UserID   string
+	Claims   json.RawMessage // further claims of the access token, an object or nil
+	ACR      string          // how the user logged in
+	AuthTime time.Time       // when the user logged in
+
+	Device    string // for the user's list of sessions; each may be empty
+	Address   string
+	UserAgent string
+
+	CreatedAt time.Time
+	ExpiresAt time.Time // the absolute end
+	IdleUntil time.Time // the end unless it is used before; zero means never
+	RevokedAt time.Time // zero means that it is not revoked
+}
+
+// expired reports whether the session has reached an end of its own.
+func (s *Session) expired(now time.Time) bool {
+	return !now.Before(s.ExpiresAt) || !s.IdleUntil.IsZero() && !now.Before(s.IdleUntil)
+}
+
+// Live reports whether the session is neither revoked nor expired at now.
+func (s *Session) Live(now time.Time) bool {
+	return s.RevokedAt.IsZero() && !s.expired(now)
+}
+
+// A Rotation is what changes in a session when its refresh token is rotated.
+type Rotation struct {
+	Generation uint64 // the new one
+	KeyID      string
+	RotatedAt  time.Time
+	RetryHash  []byte
+	IdleUntil  time.Time
+}
+
+// Errors of a Store. Every other error means that the store could not answer.
+var (
+	ErrNoSession     = errors.New("issuer: no such session")
+	ErrSessionExists = errors.New("issuer: a session of this id exists")
+)
+
+// A Store keeps sessions. It is safe for concurrent use, by several processes
+// where the engine is shared. The package storetest holds an implementation to
+// what is said here.
+//
+// Times are kept to the microsecond. Values that go in and come out are copies:
+// who changes one changes nothing in the store. A method that returns an error
+// other than those above may or may not have had its effect, and can be called
+// again.
+type Store interface {
+	// Create adds a session. ErrSessionExists when its ID is taken.
+	Create(ctx context.Context, s Session) error
+
+	// Get returns a session, revoked and expired ones too, or ErrNoSession.
+	Get(ctx context.Context, id string) (Session, error)
+
+	// Rotate makes update in one atomic step, if the session exists, is not
+	// revoked and is at the generation from; else it changes nothing and
+	// reports false. Of any number of calls with the same from, one reports
+	// true.
+	Rotate(ctx context.Context, id string, from uint64, update Rotation) (bool, error)
+
+	// Revoke marks a session as revoked at the time given. After it has
+	// returned nil, no Rotate of the session reports true. An earlier
+	// revocation stays as it is. ErrNoSession when there is none.
+	Revoke(ctx context.Context, id string, at time.Time) error
+
+	// RevokeSubject revokes all sessions of subject except the one with the
+	// ID except, which may be empty, and returns the IDs of those that it
+	// revoked now. It holds for sessions created before the call.
+	RevokeSubject(ctx context.Context, subject, except string, at time.Time) ([]string, error)
+
+	// List returns the sessions of subject that are live at now, the newest
+	// first.
+	List(ctx context.Context, subject string, now time.Time) ([]Session, error)
+
+	// DeleteExpired removes up to limit sessions whose absolute or idle end
+	// is before the time given, and returns how many it removed.
+	DeleteExpired(ctx context.Context, before time.Time, limit int) (int, error)
+}

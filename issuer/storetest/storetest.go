@@ -1,0 +1,522 @@
+// Package storetest is the suite that every issuer.Store must pass, ours and
+// others':
+//
+//	func TestStore(t *testing.T) {
+//		storetest.Run(t, func(t *testing.T) issuer.Store { return newStore(t) })
+//	}
+//
+// Run it with the race detector. With -short the races are a tenth as long.
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tokenloop/tokenloop/issuer"
+)
+
+// Run holds the store that newStore makes to the contract of issuer.Store. Each
+// call of newStore returns an empty store; clean-up is for t.Cleanup. The clock
+// of the suite is time.Now.
+func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, issuer.Store)
+	}{
+		{"what is created can be read", createAndGet},
+		{"hostile text survives", hostileText},
+		{"an id is taken once", duplicate},
+		{"unknown sessions", unknown},
+		{"values are copies", copies},
+		{"rotate is a compare-and-swap", compareAndSwap},
+		{"revoke wins for ever", revoke},
+		{"revoke a subject", revokeSubject},
+		{"list shows live sessions", list},
+		{"expired sessions are deleted in portions", deleteExpired},
+		{"race: one generation has one successor", raceRotate},
+		{"race: nothing survives a revocation", raceRevoke},
+		{"race: a subject's revocation holds", raceRevokeSubject},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, newStore(t)) })
+	}
+}
+
+// now is a time that every engine can keep: microseconds, UTC.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+func newID() string {
+	b := make([]byte, 16)
+	rand.Read(b)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func session(subject string) issuer.Session {
+	at := now()
+	return issuer.Session{
+		ID: newID(), Seed: bytes.Repeat([]byte{7}, 32), KeyID: "k1", Generation: 0, RotatedAt: at,
+		Subject: subject, ClientID: "mobile", Scopes: []string{"a", "b"}, AuthTime: at,
+		CreatedAt: at, ExpiresAt: at.Add(time.Hour),
+	}
+}
+
+func create(t *testing.T, st issuer.Store, s issuer.Session) issuer.Session {
+	t.Helper()
+	if err := st.Create(t.Context(), s); err != nil {
+		t.Fatalf("Create: %v", err)
+	}
+	return s
+}
+
+func get(t *testing.T, st issuer.Store, id string) issuer.Session {
+	t.Helper()
+	s, err := st.Get(t.Context(), id)
+	if err != nil {
+		t.Fatalf("Get: %v", err)
+	}
+	return s
+}
+
+// equal compares what every store must keep; times by their instant.
+func equal(t *testing.T, got, want issuer.Session) {
+	t.Helper()
+	for _, pair := range []struct{ got, want *time.Time }{
+		{&got.RotatedAt, &want.RotatedAt}, {&got.AuthTime, &want.AuthTime}, {&got.CreatedAt, &want.CreatedAt},
+		{&got.ExpiresAt, &want.ExpiresAt}, {&got.IdleUntil, &want.IdleUntil}, {&got.RevokedAt, &want.RevokedAt},
+	} {
+		if !pair.got.Equal(*pair.want) {
+			t.Errorf("a time is %v, want %v", *pair.got, *pair.want)
+		}
+		*pair.got = *pair.want
+	}
+	if len(got.Scopes) == 0 && len(want.Scopes) == 0 {
+		got.Scopes = want.Scopes
+	}
+	g, w := fmt.Sprintf("%#v", got), fmt.Sprintf("%#v", want)
+	if !jsonEqual(got.Claims, want.Claims) {
+		t.Errorf("claims are %s, want %s", got.Claims, want.Claims)
+	}
+	got.Claims, want.Claims = nil, nil
+	if fmt.Sprintf("%#v", got) != fmt.Sprintf("%#v", want) {
+		t.Errorf("session is\n%s, want\n%s", g, w)
+	}
+}
+
+func jsonEqual(a, b json.RawMessage) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return len(a) == len(b)
+	}
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && fmt.Sprint(x) == fmt.Sprint(y)
+}
+
+func createAndGet(t *testing.T, st issuer.Store) {
+	s := session("alice")
+	s.Generation, s.RetryHash = 41, bytes.Repeat([]byte{9}, 32)
+	s.Email, s.ACR, s.Device, s.Address, s.UserAgent = "alice@example.com", "mfa", "phone", "127.0.0.1", "agent"
+	s.Claims = json.RawMessage(`{"plan":"gold","n":[1,2]}`)
+	s.IdleUntil = s.CreatedAt.Add(time.Minute)
+	create(t, st, s)
+	equal(t, get(t, st, s.ID), s)
+
+	bare := session("bob")
+	bare.Scopes, bare.UserID = nil, "user123"
+	create(t, st, bare)
+	equal(t, get(t, st, bare.ID), bare)
+}
+
+func hostileText(t *testing.T, st issuer.Store) {
+	for _, text := range []string{`'; DROP TABLE sessions; --`, `"quotes" and \backslashes\`, "ünï — 日本語 🔑", "%s %n $1 ? :x @x", strings.Repeat("x", 1024), "*", "{}[]"} {
+		s := session(text)
+		s.Device, s.UserAgent, s.ClientID = text, text, text
+		s.Scopes = []string{text[:1], "b"}
+		create(t, st, s)
+		equal(t, get(t, st, s.ID), s)
+		all, err := st.List(t.Context(), text, now())
+		if err != nil || len(all) != 1 {
+			t.Errorf("List(%q) = %d sessions, %v", text, len(all), err)
+		}
+	}
+}
+
+func duplicate(t *testing.T, st issuer.Store) {
+	s := create(t, st, session("alice"))
+	other := session("mallory")
+	other.ID = s.ID
+	if err := st.Create(t.Context(), other); !errors.Is(err, issuer.ErrSessionExists) {
+		t.Errorf("Create again: %v, want ErrSessionExists", err)
+	}
+	equal(t, get(t, st, s.ID), s)
+}
+
+func unknown(t *testing.T, st issuer.Store) {
+	ctx := t.Context()
+	create(t, st, session("alice"))
+	if _, err := st.Get(ctx, newID()); !errors.Is(err, issuer.ErrNoSession) {
+		t.Errorf("Get: %v, want ErrNoSession", err)
+	}
+	if ok, err := st.Rotate(ctx, newID(), 0, issuer.Rotation{Generation: 1, KeyID: "k1", RotatedAt: now()}); ok || err != nil {
+		t.Errorf("Rotate = %v, %v, want false", ok, err)
+	}
+	if err := st.Revoke(ctx, newID(), now()); !errors.Is(err, issuer.ErrNoSession) {
+		t.Errorf("Revoke: %v, want ErrNoSession", err)
+	}
+	if ids, err := st.RevokeSubject(ctx, "nobody", "", now()); len(ids) != 0 || err != nil {
+		t.Errorf("RevokeSubject = %v, %v", ids, err)
+	}
+	if all, err := st.List(ctx, "nobody", now()); len(all) != 0 || err != nil {
+		t.Errorf("List = %v, %v", all, err)
+	}
+}
+
+func copies(t *testing.T, st issuer.Store) {
+	s := session("alice")
+	s.Claims = json.RawMessage(`{"a":1}`)
+	s.RetryHash = bytes.Repeat([]byte{1}, 32)
+	want := s
+	want.Seed, want.Scopes, want.Claims, want.RetryHash = bytes.Clone(s.Seed), slices.Clone(s.Scopes), bytes.Clone(s.Claims), bytes.Clone(s.RetryHash)
+	create(t, st, s)
+	spoil := func(s issuer.Session) {
+		clear(s.Seed)
+		clear(s.RetryHash)
+		clear(s.Claims)
+		s.Scopes[0] = "spoilt"
+	}
+	spoil(s)
+	spoil(get(t, st, s.ID))
+	equal(t, get(t, st, s.ID), want)
+}
+
+func compareAndSwap(t *testing.T, st issuer.Store) {
+	ctx := t.Context()
+	s := create(t, st, session("alice"))
+	at := now().Add(time.Second)
+	first := issuer.Rotation{Generation: 1, KeyID: "k2", RotatedAt: at, RetryHash: bytes.Repeat([]byte{5}, 32), IdleUntil: at.Add(time.Minute)}
+	for _, from := range []uint64{1, 2, 1 << 40} {
+		if ok, err := st.Rotate(ctx, s.ID, from, first); ok || err != nil {
+			t.Errorf("Rotate from %d = %v, %v, want false", from, ok, err)
+		}
+	}
+	equal(t, get(t, st, s.ID), s)
+	if ok, err := st.Rotate(ctx, s.ID, 0, first); !ok || err != nil {
+		t.Fatalf("Rotate = %v, %v, want true", ok, err)
+	}
+	s.Generation, s.KeyID, s.RotatedAt, s.RetryHash, s.IdleUntil = 1, "k2", at, first.RetryHash, first.IdleUntil
+	equal(t, get(t, st, s.ID), s)
+	if ok, err := st.Rotate(ctx, s.ID, 0, first); ok || err != nil {
+		t.Errorf("Rotate again = %v, %v, want false", ok, err)
+	}
+	far := issuer.Rotation{Generation: 1 << 53, KeyID: "k2", RotatedAt: at}
+	if ok, err := st.Rotate(ctx, s.ID, 1, far); !ok || err != nil {
+		t.Fatalf("Rotate far = %v, %v, want true", ok, err)
+	}
+	s.Generation, s.RetryHash, s.IdleUntil = 1<<53, nil, time.Time{}
+	equal(t, get(t, st, s.ID), s)
+}
+
+func revoke(t *testing.T, st issuer.Store) {
+	ctx := t.Context()
+	s, other := create(t, st, session("alice")), create(t, st, session("alice"))
+	at := now()
+	for _, when := range []time.Time{at, at.Add(time.Hour)} { // the second changes nothing
+		if err := st.Revoke(ctx, s.ID, when); err != nil {
+			t.Fatalf("Revoke: %v", err)
+		}
+	}
+	s.RevokedAt = at
+	if ok, err := st.Rotate(ctx, s.ID, 0, issuer.Rotation{Generation: 1, KeyID: "k1", RotatedAt: at}); ok || err != nil {
+		t.Errorf("Rotate a revoked session = %v, %v, want false", ok, err)
+	}
+	equal(t, get(t, st, s.ID), s)
+	equal(t, get(t, st, other.ID), other)
+}
+
+func revokeSubject(t *testing.T, st issuer.Store) {
+	ctx, at := t.Context(), now()
+	a, b, c := create(t, st, session("alice")), create(t, st, session("alice")), create(t, st, session("alice"))
+	bob := create(t, st, session("bob"))
+	if err := st.Revoke(ctx, c.ID, at); err != nil {
+		t.Fatalf("Revoke: %v", err)
+	}
+	ids, err := st.RevokeSubject(ctx, "alice", a.ID, at)
+	if err != nil || !slices.Equal(ids, []string{b.ID}) {
+		t.Errorf("RevokeSubject = %v, %v, want %v", ids, err, b.ID)
+	}
+	for _, s := range []issuer.Session{a, bob} {
+		if got := get(t, st, s.ID); !got.RevokedAt.IsZero() {
+			t.Errorf("session of %s is revoked", s.Subject)
+		}
+	}
+	if ids, err = st.RevokeSubject(ctx, "alice", "", at); err != nil || !slices.Equal(ids, []string{a.ID}) {
+		t.Errorf("RevokeSubject = %v, %v, want %v", ids, err, a.ID)
+	}
+	if got := get(t, st, b.ID); !got.RevokedAt.Equal(at) {
+		t.Errorf("revoked at %v, want %v", got.RevokedAt, at)
+	}
+}
+
+func list(t *testing.T, st issuer.Store) {
+	ctx, at := t.Context(), now()
+	var want []string
+	for n := range 3 {
+		s := session("alice")
+		s.CreatedAt = at.Add(time.Duration(n) * time.Second)
+		create(t, st, s)
+		want = append([]string{s.ID}, want...)
+	}
+	revoked, expired, idle := session("alice"), session("alice"), session("alice")
+	expired.ExpiresAt, idle.IdleUntil = at.Add(-time.Second), at.Add(-time.Second)
+	for _, s := range []issuer.Session{revoked, expired, idle, session("bob")} {
+		create(t, st, s)
+	}
+	if err := st.Revoke(ctx, revoked.ID, at); err != nil {
+		t.Fatalf("Revoke: %v", err)
+	}
+	all, err := st.List(ctx, "alice", at)
+	if err != nil {
+		t.Fatalf("List: %v", err)
+	}
+	var got []string
+	for _, s := range all {
+		got = append(got, s.ID)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("List = %v, want the newest first: %v", got, want)
+	}
+}
+
+func deleteExpired(t *testing.T, st issuer.Store) {
+	ctx, at := t.Context(), now()
+	live := create(t, st, session("alice"))
+	for n := range 7 {
+		s := session("alice")
+		s.ExpiresAt = at.Add(-time.Minute)
+		if n%2 == 1 {
+			s.ExpiresAt, s.IdleUntil = at.Add(time.Hour), at.Add(-time.Minute)
+		}
+		create(t, st, s)
+	}
+	total := 0
+	for range 10 {
+		n, err := st.DeleteExpired(ctx, at, 3)
+		if err != nil || n > 3 {
+			t.Fatalf("DeleteExpired = %d, %v", n, err)
+		}
+		total += n
+	}
+	if total != 7 {
+		t.Errorf("%d sessions were deleted, want 7", total)
+	}
+	equal(t, get(t, st, live.ID), live)
+}
+
+// rounds is n, or a tenth of it with -short.
+func rounds(n int) int {
+	if testing.Short() {
+		return max(n/10, 1)
+	}
+	return n
+}
+
+// service is an Issuer on the store, asked over its handler.
+type service struct {
+	t       *testing.T
+	handler http.Handler
+}
+
+func newService(t *testing.T, st issuer.Store, grace time.Duration) *service {
+	t.Helper()
+	key, err := issuer.GenerateKey(issuer.EdDSA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	iss, err := issuer.New(issuer.Config{
+		Issuer: "https://id.example.com", Audience: []string{"storetest"}, Keys: ring, Grace: grace,
+		MasterKeys: []issuer.MasterKey{{Secret: secret}}, Store: st, Logger: slog.New(slog.DiscardHandler),
+		Authenticate: func(_ context.Context, c issuer.Credentials) (issuer.User, error) {
+			return issuer.User{ID: c.Username}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &service{t, iss}
+}
+
+type answer struct {
+	status       int
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token"`
+	Reason       string `json:"reason"`
+}
+
+func (s *service) post(path, body string) answer {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	s.handler.ServeHTTP(w, r)
+	a := answer{status: w.Code}
+	if w.Body.Len() > 0 {
+		if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
+			s.t.Errorf("%s answered what is no JSON: %v", path, err)
+		}
+	}
+	return a
+}
+
+func (s *service) login() answer {
+	s.t.Helper()
+	a := s.post("/auth/login", `{"username":"alice","password":"x"}`)
+	if a.status != http.StatusOK {
+		s.t.Fatalf("login: %d %s", a.status, a.Reason)
+	}
+	return a
+}
+
+func (s *service) refresh(token string) answer {
+	return s.post("/auth/refresh", `{"refresh_token":"`+token+`"}`)
+}
+
+// raceRotate lets 32 goroutines refresh one generation, for 200 generations:
+// each generation must have exactly one successor.
+func raceRotate(t *testing.T, st issuer.Store) {
+	s := newService(t, st, time.Hour)
+	token := s.login().RefreshToken
+	for generation := range rounds(200) {
+		// A young token would be answered again instead of rotated, so each
+		// generation is aged before its race.
+		age(t, st, strings.Split(token, ".")[2])
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		answers := make([]answer, 32)
+		for n := range answers {
+			wg.Go(func() {
+				<-start
+				answers[n] = s.refresh(token)
+			})
+		}
+		close(start)
+		wg.Wait()
+		successors := map[string]bool{}
+		for _, a := range answers {
+			if a.status != http.StatusOK {
+				t.Fatalf("generation %d: %d %s", generation, a.status, a.Reason)
+			}
+			successors[a.RefreshToken] = true
+		}
+		if len(successors) != 1 || successors[token] {
+			t.Fatalf("generation %d has %d successors", generation, len(successors))
+		}
+		for next := range successors {
+			token = next
+		}
+	}
+}
+
+// age makes the last rotation of a session look two hours old.
+func age(t *testing.T, st issuer.Store, id string) {
+	t.Helper()
+	s := get(t, st, id)
+	old := issuer.Rotation{
+		Generation: s.Generation, KeyID: s.KeyID, RotatedAt: s.RotatedAt.Add(-2 * time.Hour), RetryHash: s.RetryHash, IdleUntil: s.IdleUntil,
+	}
+	if ok, err := st.Rotate(t.Context(), id, s.Generation, old); !ok || err != nil {
+		t.Fatalf("Rotate to the same generation = %v, %v, want true", ok, err)
+	}
+}
+
+// raceRevoke lets refreshes race with a logout, 200 times: when both are done,
+// no token of the session works.
+func raceRevoke(t *testing.T, st issuer.Store) {
+	s := newService(t, st, issuer.NoGrace)
+	for race := range rounds(200) {
+		token := s.login().RefreshToken
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		var latest atomic.Pointer[string]
+		latest.Store(&token)
+		wg.Go(func() {
+			<-start
+			for range 5 {
+				a := s.refresh(*latest.Load())
+				if a.status != http.StatusOK {
+					return
+				}
+				latest.Store(&a.RefreshToken)
+			}
+		})
+		wg.Go(func() {
+			<-start
+			if a := s.post("/auth/logout", `{"refresh_token":"`+token+`"}`); a.status != http.StatusNoContent {
+				t.Errorf("race %d: logout: %d %s", race, a.status, a.Reason)
+			}
+		})
+		close(start)
+		wg.Wait()
+		if a := s.refresh(*latest.Load()); a.status != http.StatusUnauthorized || a.Reason != "AUTH_SESSION_REVOKED" {
+			t.Fatalf("race %d: a token survived: %d %s", race, a.status, a.Reason)
+		}
+	}
+}
+
+// raceRevokeSubject lets rotations race with the revocation of their subject.
+func raceRevokeSubject(t *testing.T, st issuer.Store) {
+	ctx := t.Context()
+	for race := range rounds(50) {
+		subject := fmt.Sprintf("subject-%d", race)
+		var ids []string
+		for range 8 {
+			ids = append(ids, create(t, st, session(subject)).ID)
+		}
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for _, id := range ids {
+			wg.Go(func() {
+				<-start
+				for g := uint64(0); ; g++ {
+					ok, err := st.Rotate(ctx, id, g, issuer.Rotation{Generation: g + 1, KeyID: "k1", RotatedAt: now()})
+					if err != nil {
+						t.Errorf("Rotate: %v", err)
+					}
+					if !ok || err != nil || g > 1000 {
+						return
+					}
+				}
+			})
+		}
+		wg.Go(func() {
+			<-start
+			if _, err := st.RevokeSubject(ctx, subject, "", now()); err != nil {
+				t.Errorf("RevokeSubject: %v", err)
+			}
+		})
+		close(start)
+		wg.Wait()
+		for _, id := range ids {
+			s := get(t, st, id)
+			ok, err := st.Rotate(ctx, id, s.Generation, issuer.Rotation{Generation: s.Generation + 1, KeyID: "k1", RotatedAt: now()})
+			if ok || err != nil || s.RevokedAt.IsZero() {
+				t.Fatalf("race %d: a session lives on: %v, %v", race, ok, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package issuer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+)
+
+// Credentials are what a client sends to log in.
+type Credentials struct {
+	Username string // either this
+	Email    string // or this
+	Password string
+	Device   string // a name for the session; may be empty
+	Address  string // the address that the request came from, without port
+}
+
+// String names the user and hides the password.
+func (c Credentials) String() string { return "credentials of " + c.Username + c.Email }
+
+// GoString is String, so that %#v does not show the password either.
+func (c Credentials) GoString() string { return c.String() }
+
+// LogValue is String.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// A User is who logged in, and what goes into the access tokens.
+type User struct {
+	// ID is the claim "sub". It is required, and never changes for a user.
+	ID string
+
+	// Scopes are what the user may be granted. A login that asks for a scope
+	// gets that part of them, and one that asks for none gets all.
+	Scopes []string
+
+	// Email or UserID is the claim "email" or "userId". Setting both is an
+	// error: a token names its user in one way.
+	Email, UserID string
+
+	// ACR says how the user logged in: the claim "acr". It may be empty.
+	ACR string
+
+	// Claims are further claims for the access token: what is in here is
+	// signed and readable by the client. Names of claims that the issuer
+	// sets itself are refused.
+	Claims map[string]any
+}
+
+// reserved are the claims that only the issuer sets.
+var reserved = []string{
+	"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "scp", "sid", "auth_time", "acr", "amr",
+	"email", "userId", "cnf", "act", "may_act", "typ", "type", "token_type", "token_use", "azp", "nonce", "at_hash", "c_hash", "events",
+}
+
+// fill puts what u says into s, or says what is wrong with u.
+func (u User) fill(s *Session) error {
+	switch {
+	case u.ID == "":
+		return errors.New("the user has no ID")
+	case u.Email != "" && u.UserID != "":
+		return errors.New("the user has an Email and a UserID; a token names one of them")
+	}
+	for name := range u.Claims {
+		for _, r := range reserved {
+			if strings.EqualFold(name, r) {
+				return fmt.Errorf("the claim %q is set by the issuer alone", name)
+			}
+		}
+	}
+	for _, scope := range u.Scopes {
+		if !isScope(scope) {
+			return fmt.Errorf("%q is not a scope", scope)
+		}
+	}
+	s.Claims = nil
+	if len(u.Claims) > 0 {
+		claims, err := json.Marshal(u.Claims)
+		if err != nil {
+			return fmt.Errorf("marshal the claims: %w", err)
+		}
+		s.Claims = claims
+	}
+	s.Subject, s.Email, s.UserID, s.ACR = u.ID, u.Email, u.UserID, u.ACR
+	return nil
+}
+
+// isScope reports whether s is a scope (RFC 6749, Section 3.3).
+func isScope(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' })
+}
+
+// grant returns the scopes for a login: all that the user may have, or the part
+// that it asks for. It reports whether the user may have that.
+func grant(may []string, asked string) ([]string, bool) {
+	if strings.TrimSpace(asked) == "" {
+		return slices.Clone(may), true
+	}
+	var granted []string
+	for scope := range strings.FieldsSeq(asked) {
+		if !slices.Contains(may, scope) {
+			return nil, false
+		}
+		if !slices.Contains(granted, scope) {
+			granted = append(granted, scope)
+		}
+	}
+	return granted, true
+}
+
+// keep returns those of granted that the user may still have.
+func keep(granted, may []string) []string {
+	var kept []string
+	for _, scope := range granted {
+		if slices.Contains(may, scope) {
+			kept = append(kept, scope)
+		}
+	}
+	return kept
+}
