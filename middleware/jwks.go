@@ -253,7 +253,7 @@ func (s *jwks) decide(now time.Time, kid string) (set *keySet, f *flight, own bo
 		s.missAt = now.Add(s.options.MissStep)
 		return nil, s.start(now, kid), true, nil
 	default:
-		return nil, s.start(now, ""), true, nil
+		return nil, s.start(now, kid), true, nil
 	}
 }
 
@@ -265,8 +265,8 @@ func (s *jwks) unavailable(now time.Time) error {
 	}
 }
 
-// start begins a fetch, because the key called missing is not there, or, where
-// that is empty, to have the set or to renew it. The caller holds the lock.
+// start begins a fetch for a token that needs the key called missing, or, where
+// that is empty, for none in particular. The caller holds the lock.
 func (s *jwks) start(now time.Time, missing string) *flight {
 	f := &flight{done: make(chan struct{}), err: errors.New("the fetch was ended")}
 	s.flight = f

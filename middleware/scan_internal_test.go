@@ -24,6 +24,7 @@ var payloads = []string{
 	`{"at_hash":"x"}`, `{"c_hash":"x"}`, `{"events":{}}`, `{"events":{"http://schemas.openid.net/event/backchannel-logout":{}}}`,
 	`null`, `[]`, `{}`, ``, `{`, `{}{}`, `{} x`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`, `{"a":tru}`, `{"a":-}`, `{"a":1.}`, `{"a":1e}`, `{"a":00}`, `{"a":[1,]}`,
 	strings.Repeat(`{"a":`, 9) + "1" + strings.Repeat("}", 9), strings.Repeat(`{"a":`, 17) + "1" + strings.Repeat("}", 17),
+	`{"x":"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00\ud800"}`, `{"x":"\x"}`, `{"x":"\u12g4"}`, `{"x":"\u12`, `{"x":"\`, `{"x":["\u0041"]}`,
 	`{"aud":"a","aud":"b"}`, `{"sub":"a","s\u0075b":"b"}`, "{\"a\x7f\":1}", `{"":1}`, `{"i\u017fs":1}`, `{"iſs":1}`,
 }
 
@@ -57,7 +58,7 @@ func FuzzScanClaims(f *testing.F) {
 func TestOrdinaryClaimsAreReadQuickly(t *testing.T) {
 	for _, payload := range []string{
 		payloads[0], payloads[1], payloads[2], payloads[3],
-		`{"iss":"i","name":"Jörg","realm_access":{"roles":["a","b"]},"email_verified":true,"n":-1.5e3,"x":null,"typ":"Bearer","userID":"x"}`,
+		`{"iss":"i","name":"Jörg","realm_access":{"roles":["a","b"]},"email_verified":true,"n":-1.5e3,"x":null,"said":"\"yes\"","typ":"Bearer","userID":"x"}`,
 	} {
 		assert.NotNil(t, scanClaims(payload), payload)
 	}

@@ -1,0 +1,403 @@
+package middleware_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/middleware"
+)
+
+// exampleSecret stands for one of 32 random bytes, from a file or a vault.
+var exampleSecret = []byte("an example, never to be used 123")
+
+// exampleToken stands for what an issuer gives its client.
+func exampleToken(scope string) string {
+	now := time.Now()
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"iss": "https://id.example.com", "aud": "orders", "sub": "alice", "jti": "token-1", "sid": "session-1",
+		"iat": now.Unix(), "exp": now.Add(15 * time.Minute).Unix(), "scope": scope, "tenant": "acme",
+	}).SignedString(exampleSecret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return token
+}
+
+// exampleAuth is what the examples of methods begin with.
+func exampleAuth() *middleware.Middleware {
+	auth, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS256(exampleSecret),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return auth
+}
+
+// ask sends a request with a token to h, and prints the answer.
+func ask(h http.Handler, token string) {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code == http.StatusOK {
+		fmt.Println(w.Code, w.Body)
+	} else {
+		fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
+	}
+}
+
+var hello = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if claims, ok := middleware.FromContext(r.Context()); ok {
+		fmt.Fprint(w, "hello, ", claims.Subject)
+	} else {
+		fmt.Fprint(w, "hello, whoever you are")
+	}
+})
+
+func Example() {
+	auth, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS256(exampleSecret),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+		Realm:    "orders",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", auth.Handler(hello))
+
+	ask(mux, exampleToken("api:read"))
+	ask(mux, "")
+	ask(mux, "not.a.token")
+	// Output:
+	// 200 hello, alice
+	// 401 Bearer realm="orders"
+	// 401 Bearer realm="orders", error="invalid_token", error_description="The token is not a compact JWS.", reason="AUTH_TOKEN_FORMAT_INVALID"
+}
+
+func ExampleNew() {
+	auth, err := middleware.New(middleware.Config{
+		Keys:     middleware.JWKS("https://id.example.com/.well-known/jwks.json", middleware.JWKSOptions{}),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	fmt.Println(auth != nil, err)
+	// Output: true <nil>
+}
+
+// An issuer from a variable that is not set must not switch its check off.
+func ExampleNew_incorrect() {
+	_, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS256([]byte("too short")),
+		Issuer:   "",
+		Audience: []string{""},
+	})
+	fmt.Println(err)
+	// Output:
+	// middleware: issuer "": its name, Issuer, is empty
+	// middleware: issuer "": its Audience contains an empty string
+	// middleware: issuer "": its Keys: secret 0 of HS256 has 9 bytes, fewer than 32
+}
+
+func ExampleNew_severalIssuers() {
+	partner := make([]byte, 32) // stands for a secret
+	auth, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS256(exampleSecret),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+		Issuers: []middleware.Issuer{{
+			Issuer:   "https://partner.example",
+			Audience: []string{"orders"},
+			Keys:     middleware.HS256(partner),
+		}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ask(auth.Handler(hello), exampleToken(""))
+	// Output: 200 hello, alice
+}
+
+func ExampleMiddleware_Check() {
+	auth := exampleAuth()
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	_, err := auth.Check(r)
+	fmt.Println(err)
+	r.Header.Set("Authorization", "Bearer "+exampleToken("api:read"))
+	claims, err := auth.Check(r)
+	fmt.Println(claims.Subject, claims.Scopes, err)
+	// Output:
+	// AUTH_TOKEN_MISSING
+	// alice [api:read] <nil>
+}
+
+func ExampleMiddleware_Handler() {
+	h := exampleAuth().Handler(hello)
+	ask(h, exampleToken(""))
+	ask(h, "")
+	// Output:
+	// 200 hello, alice
+	// 401 Bearer
+}
+
+func ExampleMiddleware_Optional() {
+	h := exampleAuth().Optional(hello)
+	ask(h, exampleToken(""))
+	ask(h, "")
+	ask(h, "not.a.token")
+	// Output:
+	// 200 hello, alice
+	// 200 hello, whoever you are
+	// 401 Bearer error="invalid_token", error_description="The token is not a compact JWS.", reason="AUTH_TOKEN_FORMAT_INVALID"
+}
+
+func ExampleMiddleware_Verify() {
+	// The token of a gRPC call, a WebSocket's first message, a queue.
+	_, err := exampleAuth().Verify(context.Background(), "not.a.token")
+	switch jwterrors.ReasonOf(err) {
+	case jwterrors.TokenExpired:
+		fmt.Println("come back with a new one")
+	case jwterrors.KeysUnavailable, jwterrors.StoreUnavailable:
+		fmt.Println("our trouble, try again later")
+	default:
+		fmt.Println("refused:", jwterrors.ReasonOf(err))
+	}
+	// Output: refused: AUTH_TOKEN_FORMAT_INVALID
+}
+
+func ExampleFromContext() {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, ok := middleware.FromContext(r.Context())
+		fmt.Fprint(w, ok, " ", claims.Subject, " ", claims.SessionID)
+	})
+	ask(exampleAuth().Handler(h), exampleToken(""))
+	// Output: 200 true alice session-1
+}
+
+// A handler is tested without tokens.
+func ExampleNewContext() {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r = r.WithContext(middleware.NewContext(r.Context(), &middleware.Claims{Subject: "bob"}))
+	w := httptest.NewRecorder()
+	hello(w, r)
+	fmt.Println(w.Body)
+	// Output: hello, bob
+}
+
+func ExampleRequireScopes() {
+	auth := exampleAuth()
+	h := auth.Handler(middleware.RequireScopes("api:write")(hello))
+	ask(h, exampleToken("api:read api:write"))
+	ask(h, exampleToken("api:read"))
+	// Output:
+	// 200 hello, alice
+	// 403 Bearer error="insufficient_scope", error_description="The token does not carry the required scope.", reason="AUTH_SCOPE_INSUFFICIENT", scope="api:write"
+}
+
+func ExampleClaims_HasScope() {
+	claims := &middleware.Claims{Scopes: []string{"api:read"}}
+	fmt.Println(claims.HasScope("api:read"), claims.HasScope("api"))
+	// Output: true false
+}
+
+func ExampleClaims_Decode() {
+	claims, err := exampleAuth().Verify(context.Background(), exampleToken(""))
+	if err != nil {
+		log.Fatal(err)
+	}
+	var own struct {
+		Tenant string `json:"tenant"`
+	}
+	if err := claims.Decode(&own); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(own.Tenant)
+	// Output: acme
+}
+
+func ExampleClaims_LogValue() {
+	claims := &middleware.Claims{Issuer: "https://id.example.com", Subject: "alice", ClientID: "app", ID: "token-1", Email: "alice@example.com"}
+	fmt.Println(claims.LogValue())
+	// Output: [iss=https://id.example.com sub=alice client_id=app jti=token-1]
+}
+
+// Two secrets, while the issuer changes from one to the other.
+func ExampleHS256() {
+	next := make([]byte, 32) // stands for a secret
+	auth, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS256(next, exampleSecret),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ask(auth.Handler(hello), exampleToken(""))
+	// Output: 200 hello, alice
+}
+
+func ExamplePublicKeys() {
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), examplePoint)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = middleware.New(middleware.Config{
+		Keys:     middleware.PublicKeys(middleware.PublicKey{ID: "2026-01", Key: key}),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+var examplePoint = func() []byte {
+	x, _ := base64.RawURLEncoding.DecodeString("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4")
+	y, _ := base64.RawURLEncoding.DecodeString("4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM")
+	return append(append([]byte{4}, x...), y...)
+}()
+
+func ExampleJWKS() {
+	_, err := middleware.New(middleware.Config{
+		Keys: middleware.JWKS("https://id.example.com/.well-known/jwks.json", middleware.JWKSOptions{
+			RefreshAfter: 5 * time.Minute,
+			MaxStale:     time.Hour,
+		}),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// Whoever can change what passes over plain HTTP can sign tokens.
+func ExampleJWKS_incorrect() {
+	_, err := middleware.New(middleware.Config{
+		Keys:     middleware.JWKS("http://id.example.com/jwks.json", middleware.JWKSOptions{}),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	fmt.Println(err)
+	// Output: middleware: issuer "https://id.example.com": its Keys: JWKS: the URL is not one of https, and InsecureAllowHTTP is not set
+}
+
+func ExampleLocalJWKS() {
+	// The issuer's method that returns its current set has this signature.
+	current := func() []byte {
+		set, _ := json.Marshal(map[string]any{"keys": []map[string]string{{
+			"kty": "EC", "crv": "P-256", "kid": "2026-01", "alg": "ES256", "use": "sig",
+			"x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+		}}})
+		return set
+	}
+	auth, err := middleware.New(middleware.Config{
+		Keys:     middleware.LocalJWKS(current),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ask(auth.Handler(hello), exampleToken("")) // signed with a secret
+	// Output: 401 Bearer error="invalid_token", error_description="The signature of the token is not valid.", reason="AUTH_TOKEN_SIGNATURE_INVALID"
+}
+
+func ExampleNewDenylist() {
+	denied := middleware.NewDenylist(middleware.DenylistOptions{MaxEntries: 100_000})
+	auth, err := middleware.New(middleware.Config{
+		Keys:        middleware.HS256(exampleSecret),
+		Issuer:      "https://id.example.com",
+		Audience:    []string{"orders"},
+		Revocations: denied,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := auth.Handler(hello)
+	ask(h, exampleToken(""))
+	if err := denied.DenySession(context.Background(), "session-1", time.Now().Add(15*time.Minute)); err != nil {
+		log.Fatal(err)
+	}
+	ask(h, exampleToken(""))
+	// Output:
+	// 200 hello, alice
+	// 401 Bearer error="invalid_token", error_description="The token was revoked.", reason="AUTH_TOKEN_INVALIDATED"
+}
+
+func ExampleDenylist_DenySession() {
+	var denied middleware.Denylist
+	now, ctx := time.Now(), context.Background()
+	fmt.Println(denied.DenySession(ctx, "session-1", now.Add(15*time.Minute)))
+	fmt.Println(denied.Revoked(ctx, "session-1", "token-1", "alice", now))
+	fmt.Println(denied.Revoked(ctx, "session-2", "token-2", "alice", now))
+	// Output:
+	// <nil>
+	// true <nil>
+	// false <nil>
+}
+
+func ExampleDenylist_DenyToken() {
+	var denied middleware.Denylist
+	now, ctx := time.Now(), context.Background()
+	fmt.Println(denied.DenyToken(ctx, "token-1", now.Add(15*time.Minute)))
+	fmt.Println(denied.Revoked(ctx, "session-1", "token-1", "alice", now))
+	// Output:
+	// <nil>
+	// true <nil>
+}
+
+// All that alice has until now; what she gets after the next login is good.
+func ExampleDenylist_DenySubject() {
+	var denied middleware.Denylist
+	now, ctx := time.Now(), context.Background()
+	fmt.Println(denied.DenySubject(ctx, "alice", now, now.Add(15*time.Minute)))
+	fmt.Println(denied.Revoked(ctx, "session-1", "token-1", "alice", now.Add(-time.Minute)))
+	fmt.Println(denied.Revoked(ctx, "session-2", "token-2", "alice", now.Add(time.Minute)))
+	// Output:
+	// <nil>
+	// true <nil>
+	// false <nil>
+}
+
+func ExampleDenylist_Revoked() {
+	var empty middleware.Denylist
+	fmt.Println(empty.Revoked(context.Background(), "session-1", "token-1", "alice", time.Now()))
+	// Output: false <nil>
+}
+
+func ExampleConfig_validate() {
+	auth, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS256(exampleSecret),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+		Validate: func(_ context.Context, c *middleware.Claims) error {
+			if c.Subject == "alice" {
+				return &jwterrors.Error{Reason: jwterrors.TokenUserKeyInvalid, Err: errors.New("alice has left")}
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = auth.Verify(context.Background(), exampleToken(""))
+	fmt.Println(err)
+	// Output: AUTH_TOKEN_USER_KEY_INVALID: alice has left
+}
