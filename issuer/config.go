@@ -81,8 +81,9 @@ type Config struct {
 	// It must be longer than AccessTTL. Zero means 30 days.
 	RefreshTTL time.Duration
 
-	// IdleTTL ends a session that was not refreshed for so long. Zero means
-	// that only RefreshTTL ends it.
+	// IdleTTL ends a session whose refresh token was not rotated for so long.
+	// It must be longer than AccessTTL and Grace together, since within Grace
+	// a refresh rotates nothing. Zero means that only RefreshTTL ends it.
 	IdleTTL time.Duration
 
 	// Grace is how long after a rotation the old refresh token is answered
@@ -169,9 +170,6 @@ func New(c Config) (*Issuer, error) {
 	if c.RefreshTTL <= c.AccessTTL {
 		wrong("RefreshTTL, %v, must be longer than AccessTTL, %v", c.RefreshTTL, c.AccessTTL)
 	}
-	if c.IdleTTL != 0 && c.IdleTTL <= c.AccessTTL {
-		wrong("IdleTTL, %v, must be longer than AccessTTL, %v", c.IdleTTL, c.AccessTTL)
-	}
 	if c.Keys != nil && c.Keys.retireAfter <= c.AccessTTL {
 		wrong("the key ring retires keys after %v, when tokens of %v may still be alive", c.Keys.retireAfter, c.AccessTTL)
 	}
@@ -182,6 +180,9 @@ func New(c Config) (*Issuer, error) {
 		c.Grace = DefaultGrace
 	case c.Grace < 0:
 		wrong("Grace is %v; use NoGrace for strict mode", c.Grace)
+	}
+	if c.IdleTTL != 0 && c.IdleTTL <= c.AccessTTL+c.Grace {
+		wrong("IdleTTL, %v, must be longer than AccessTTL and Grace together, %v", c.IdleTTL, c.AccessTTL+c.Grace)
 	}
 	if c.Respond == nil {
 		c.Respond = jwterrors.Responder{}.Respond

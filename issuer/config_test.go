@@ -1,0 +1,103 @@
+package issuer_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenloop/tokenloop/issuer"
+)
+
+func TestAConfigThatWouldFailOpenIsRefused(t *testing.T) {
+	year := 365 * 24 * time.Hour
+	f := newFixture(t, nil)
+	for _, c := range []struct {
+		name   string
+		change func(*issuer.Config)
+		want   string
+	}{
+		{"no issuer", func(c *issuer.Config) { c.Issuer = "" }, "Issuer"},
+		{"a plain http issuer", func(c *issuer.Config) { c.Issuer = "http://id.example.com" }, "https"},
+		{"an issuer with a query", func(c *issuer.Config) { c.Issuer = "https://id.example.com?x" }, "query"},
+		{"an issuer that is no URL", func(c *issuer.Config) { c.Issuer = "me" }, "URL"},
+		{"no audience", func(c *issuer.Config) { c.Audience = nil }, "Audience"},
+		{"an empty audience", func(c *issuer.Config) { c.Audience = []string{""} }, "Audience"},
+		{"no keys", func(c *issuer.Config) { c.Keys = nil }, "Keys is required"},
+		{"no master key", func(c *issuer.Config) { c.MasterKeys = nil }, "MasterKeys is required"},
+		{"a short master key", func(c *issuer.Config) { c.MasterKeys[0].Secret = make([]byte, 31) }, "31 bytes"},
+		{"two master keys of one name", func(c *issuer.Config) { c.MasterKeys = append(c.MasterKeys, c.MasterKeys[0]) }, "stands twice"},
+		{"a master key with a dot in its name", func(c *issuer.Config) { c.MasterKeys[0].ID = "a.b" }, "not 1 to 32"},
+		{"no store", func(c *issuer.Config) { c.Store = nil }, "Store is required"},
+		{"no authenticator (IT-04)", func(c *issuer.Config) { c.Authenticate = nil }, "Authenticate is required"},
+		{"a lifetime of a year (IT-09, IT-40)", func(c *issuer.Config) { c.AccessTTL, c.RefreshTTL = year, 2*year }, "less than a year"},
+		{"a negative lifetime", func(c *issuer.Config) { c.AccessTTL = -1 }, "AccessTTL"},
+		{"a fraction of a second", func(c *issuer.Config) { c.AccessTTL = 1500 * time.Millisecond }, "whole number"},
+		{"a session no longer than its tokens (JG-06)", func(c *issuer.Config) { c.AccessTTL, c.RefreshTTL = time.Hour, time.Hour }, "longer than AccessTTL"},
+		{"an idle end within the grace", func(c *issuer.Config) { c.IdleTTL = 15*time.Minute + 30*time.Second }, "IdleTTL"},
+		{"a negative grace", func(c *issuer.Config) { c.Grace = -2 }, "NoGrace"},
+		{"a relative prefix", func(c *issuer.Config) { c.Prefix = "auth" }, "Prefix"},
+		{"a prefix with a slash at its end", func(c *issuer.Config) { c.Prefix = "/auth/" }, "Prefix"},
+		{"a prefix with a pattern", func(c *issuer.Config) { c.Prefix = "/{x}" }, "Prefix"},
+		{"keys that retire too early", func(c *issuer.Config) {
+			c.Keys = must(issuer.NewKeyRing(issuer.KeyRingConfig{Key: newKey(t, issuer.EdDSA), RetireAfter: time.Minute}))
+		}, "retires keys"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := f.config()
+			c.change(&cfg)
+			_, err := issuer.New(cfg)
+			require.ErrorContains(t, err, c.want)
+			assert.NotContains(t, err.Error(), string(masterSecret))
+		})
+	}
+	_, err := issuer.New(issuer.Config{})
+	for _, field := range []string{"Issuer", "Audience", "Keys", "MasterKeys", "Store", "Authenticate"} {
+		assert.ErrorContains(t, err, field, "all mistakes come at once")
+	}
+	for _, good := range []string{"http://127.0.0.1:8080", "http://localhost", "http://[::1]:1", "https://id.example.com/tenant"} {
+		cfg := f.config()
+		cfg.Issuer = good
+		_, err := issuer.New(cfg)
+		assert.NoError(t, err)
+	}
+	cfg := f.config()
+	cfg.AccessTTL = year - time.Second
+	cfg.RefreshTTL = year
+	cfg.Keys = must(issuer.NewKeyRing(issuer.KeyRingConfig{Key: newKey(t, issuer.EdDSA), RetireAfter: year}))
+	_, err = issuer.New(cfg)
+	assert.NoError(t, err, "a second less than a year (IT-09)")
+}
+
+func TestDefaultsAreThoseOfThePractice(t *testing.T) { // IT-40, NV-09, AX-01
+	assert.GreaterOrEqual(t, issuer.DefaultAccessTTL, 15*time.Minute)
+	assert.LessOrEqual(t, issuer.DefaultAccessTTL, time.Hour)
+	assert.GreaterOrEqual(t, issuer.DefaultRefreshTTL, 24*time.Hour)
+	r := newFixture(t, nil).login()
+	assert.EqualValues(t, 900, r.body["expires_in"])
+	assert.EqualValues(t, 30*24*3600, r.body["refresh_expires_in"])
+}
+
+func TestWeakKeysAreRefused(t *testing.T) {
+	_, err := issuer.NewSecretKey(make([]byte, 31))
+	assert.ErrorContains(t, err, "31")
+	_, err = issuer.NewKey(must(rsa.GenerateKey(rand.Reader, 1024)))
+	assert.ErrorContains(t, err, "1024")
+	_, err = issuer.NewKey(must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)))
+	assert.ErrorContains(t, err, "P-256")
+	_, err = issuer.NewKey(nil)
+	assert.Error(t, err)
+	_, err = issuer.GenerateKey("none")
+	assert.ErrorContains(t, err, "none")
+	for _, text := range []string{"", "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
+		_, err = issuer.ParseKey([]byte(text))
+		assert.ErrorContains(t, err, "PKCS#8")
+	}
+	assert.False(t, strings.Contains(err.Error(), "AAAA"))
+}

@@ -1,0 +1,310 @@
+package issuer_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/issuer"
+)
+
+func TestALoginAnswersTokens(t *testing.T) { // AX-13, JG-02, JG-13, JG-15
+	f := newFixture(t, nil)
+	r := f.login()
+	assert.Equal(t, "application/json", r.header.Get("Content-Type"))
+	assert.Equal(t, "no-store", r.header.Get("Cache-Control"))
+	assert.Equal(t, "Bearer", r.body["token_type"])
+	assert.Equal(t, "api:read api:write", r.body["scope"])
+	assert.Len(t, r.body, 6)
+
+	header := part(t, r.str("access_token"), 0)
+	assert.Equal(t, map[string]any{"alg": "ES256", "typ": "at+jwt", "kid": header["kid"]}, header) // RFC 9068, Section 2.1
+	claims := part(t, r.str("access_token"), 1)
+	now := float64(time.Now().Unix())
+	assert.InDelta(t, now, claims["iat"], 5)
+	assert.Equal(t, 900.0, claims["exp"].(float64)-claims["iat"].(float64))
+	assert.InDelta(t, now, claims["auth_time"], 5)
+	for name, want := range map[string]any{
+		"iss": issuerURL, "sub": "alice", "aud": "orders", "client_id": "default", "scope": "api:read api:write",
+		"email": "alice@example.com", "plan": "gold",
+	} {
+		assert.Equal(t, want, claims[name], name)
+	}
+	assert.NotEmpty(t, claims["jti"])
+	assert.Len(t, claims["sid"], 22)
+	assert.Len(t, claims, 12, "what is signed is listed, and no more")
+	assert.NotContains(t, r.text, password)
+}
+
+func TestALoginThatIsRefused(t *testing.T) { // IT-04, JG-16
+	f := newFixture(t, nil)
+	var first string
+	for _, c := range []struct {
+		name, body string
+		status     int
+		reason     jwterrors.Reason
+	}{
+		{"an unknown user", `{"username":"nobody","password":"x"}`, 401, jwterrors.CredentialsInvalid},
+		{"a wrong password", `{"username":"alice","password":"x"}`, 401, jwterrors.CredentialsInvalid},
+		{"no password", `{"username":"alice"}`, 400, jwterrors.RequestInvalid},
+		{"no name", `{"password":"x"}`, 400, jwterrors.RequestInvalid},
+		{"two names", `{"username":"alice","email":"alice@example.com","password":"x"}`, 400, jwterrors.RequestInvalid},
+		{"a scope that is not to be had", `{"username":"alice","password":"` + password + `","scope":"api:read admin"}`, 400, jwterrors.ScopeInvalid},
+		{"nothing", `{}`, 400, jwterrors.RequestInvalid},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := f.do("POST", "/auth/login", c.body)
+			assert.Equal(t, fmt.Sprint(c.status, c.reason), fmt.Sprint(r.status, r.reason), r.text)
+			if c.reason == jwterrors.CredentialsInvalid {
+				first = max(first, r.text)
+				assert.Equal(t, first, r.text, "one answer for every kind of wrong")
+			}
+		})
+	}
+	assert.Equal(t, []issuer.EventKind{issuer.EventLoginFailed, issuer.EventLoginFailed}, f.kinds())
+}
+
+func TestALoginAsksForLess(t *testing.T) {
+	f := newFixture(t, nil)
+	r := f.do("POST", "/auth/login", `{"email":"alice@example.com","password":"`+password+`","scope":" api:write api:write"}`)
+	require.Equal(t, 200, r.status, r.text)
+	assert.Equal(t, "api:write", r.body["scope"])
+}
+
+func TestWhatAuthenticateReturns(t *testing.T) { // IT-08, D12, JG-15
+	var user issuer.User
+	var fail error
+	f := newFixture(t, func(c *issuer.Config) {
+		c.Authenticate = func(ctx, issuer.Credentials) (issuer.User, error) { return user, fail }
+	})
+	for _, c := range []struct {
+		name   string
+		user   issuer.User
+		err    error
+		status int
+		reason jwterrors.Reason
+	}{
+		{"a user", issuer.User{ID: "a"}, nil, 200, ""},
+		{"a user id (IT-07)", issuer.User{ID: "a", UserID: "user123"}, nil, 200, ""},
+		{"email and userId", issuer.User{ID: "a", Email: "a@example.com", UserID: "user123"}, nil, 500, jwterrors.TokenGenerationError},
+		{"no id", issuer.User{}, nil, 500, jwterrors.TokenGenerationError},
+		{"a reserved claim", issuer.User{ID: "a", Claims: map[string]any{"exp": 1}}, nil, 500, jwterrors.TokenGenerationError},
+		{"a reserved claim in another case", issuer.User{ID: "a", Claims: map[string]any{"ISS": "x"}}, nil, 500, jwterrors.TokenGenerationError},
+		{"a claim that is no JSON", issuer.User{ID: "a", Claims: map[string]any{"f": func() {}}}, nil, 500, jwterrors.TokenGenerationError},
+		{"a scope with a space", issuer.User{ID: "a", Scopes: []string{"a b"}}, nil, 500, jwterrors.TokenGenerationError},
+		{"a limit", issuer.User{}, &jwterrors.Error{Reason: jwterrors.RateLimited, RetryAfter: time.Minute}, 429, jwterrors.RateLimited},
+		{"an error of its own", issuer.User{}, errors.New("no directory"), 503, jwterrors.StoreUnavailable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			user, fail = c.user, c.err
+			r := f.do("POST", "/auth/login", `{"username":"a","password":"x"}`)
+			assert.Equal(t, fmt.Sprint(c.status, c.reason), fmt.Sprint(r.status, r.reason), r.text)
+			if c.reason == jwterrors.RateLimited {
+				assert.Equal(t, "60", r.header.Get("Retry-After"))
+			}
+		})
+	}
+}
+
+func TestHostileClaimNamesStayOneMember(t *testing.T) {
+	f := newFixture(t, func(c *issuer.Config) {
+		c.Authenticate = func(ctx, issuer.Credentials) (issuer.User, error) {
+			return issuer.User{ID: `al"ice`, Claims: map[string]any{`x","sub":"admin`: 1, "": 2}}, nil
+		}
+	})
+	claims := part(t, f.login().str("access_token"), 1)
+	assert.Equal(t, `al"ice`, claims["sub"])
+	assert.Equal(t, 1.0, claims[`x","sub":"admin`])
+	assert.Equal(t, 2.0, claims[""])
+}
+
+func TestRoutes(t *testing.T) {
+	f := newFixture(t, nil)
+	for _, c := range []struct {
+		method, path string
+		status       int
+		allow        string
+	}{
+		{"GET", "/auth/login", 405, "POST"},
+		{"PUT", "/auth/refresh", 405, "POST"},
+		{"GET", "/auth/logout", 405, "POST"},
+		{"POST", "/auth/sessions", 405, "DELETE, GET, HEAD"},
+		{"GET", "/auth/sessions/x", 405, "DELETE"},
+		{"POST", "/auth/.well-known/jwks.json", 405, "GET, HEAD"},
+		{"GET", "/auth/nothing", 404, ""},
+		{"GET", "/auth/", 404, ""},
+		{"GET", "/.well-known/nothing", 404, ""},
+	} {
+		r := f.do(c.method, c.path, "")
+		assert.Equal(t, c.status, r.status, "%s %s", c.method, c.path)
+		assert.Equal(t, c.allow, r.header.Get("Allow"), "%s %s", c.method, c.path)
+	}
+}
+
+func TestALogoutKillsEverything(t *testing.T) { // NV-18, NV-19, AX-16, AX-23, JG-11
+	for _, c := range []struct {
+		name string
+		send func(f *fixture, access, refresh string) reply
+	}{
+		{"by the refresh token", func(f *fixture, _, refresh string) reply {
+			return f.do("POST", "/auth/logout", `{"refresh_token":"`+refresh+`"}`)
+		}},
+		{"by the refresh token in camel case", func(f *fixture, _, refresh string) reply {
+			return f.do("POST", "/auth/logout", `{"refreshToken":"`+refresh+`"}`)
+		}},
+		{"by the access token", func(f *fixture, access, _ string) reply {
+			return f.do("POST", "/auth/logout", "", "Authorization", "Bearer "+access)
+		}},
+		{"by both", func(f *fixture, access, refresh string) reply {
+			return f.do("POST", "/auth/logout", `{"refresh_token":"`+refresh+`"}`, "Authorization", "bearer "+access)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t, nil)
+			login, other := f.login(), f.login()
+			f.kinds()
+			r := c.send(f, login.str("access_token"), login.str("refresh_token"))
+			assert.Equal(t, 204, r.status, r.text)
+			assert.Equal(t, []issuer.EventKind{issuer.EventLogout}, f.kinds())
+			assert.Equal(t, jwterrors.SessionRevoked, f.refresh(login.str("refresh_token")).reason)
+			assert.True(t, f.denied.has(sid(t, login)))
+			assert.False(t, f.denied.has(sid(t, other)))
+			assert.Equal(t, 204, c.send(f, login.str("access_token"), login.str("refresh_token")).status, "again")
+			assert.Equal(t, 200, f.refresh(other.str("refresh_token")).status, "another device stays (D11)")
+			r = f.do("GET", "/auth/sessions", "", "Authorization", "Bearer "+login.str("access_token"))
+			assert.Equal(t, jwterrors.TokenInvalidated, r.reason)
+		})
+	}
+	f := newFixture(t, nil)
+	r := f.do("POST", "/auth/logout", "")
+	assert.Equal(t, fmt.Sprint(400, jwterrors.RefreshTokenMissing), fmt.Sprint(r.status, r.reason))
+	r = f.do("POST", "/auth/logout", `{}`)
+	assert.Equal(t, fmt.Sprint(400, jwterrors.RefreshTokenMissing), fmt.Sprint(r.status, r.reason))
+	r = f.do("POST", "/auth/logout", "", "Authorization", "Bearer garbage")
+	assert.Equal(t, 204, r.status, "what belongs to no session is logged out")
+}
+
+func TestALogoutWithAnOldRefreshTokenEndsTheSession(t *testing.T) {
+	f := newFixture(t, nil)
+	first := f.login().str("refresh_token")
+	f.pass(time.Hour)
+	second := f.refresh(first).str("refresh_token")
+	assert.Equal(t, 204, f.do("POST", "/auth/logout", `{"refresh_token":"`+first+`"}`).status)
+	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(second).reason)
+}
+
+func TestSessionsOfAUser(t *testing.T) { // D11, AX-22
+	f := newFixture(t, nil)
+	phone := f.login()
+	f.pass(time.Second)
+	laptop := f.login()
+	bob := f.do("POST", "/auth/login", `{"username":"bob","password":"`+password+`"}`)
+	auth := []string{"Authorization", "Bearer " + laptop.str("access_token")}
+	list := func() []any { return f.do("GET", "/auth/sessions", "", auth...).body["sessions"].([]any) }
+
+	all := list()
+	require.Len(t, all, 2)
+	newest := all[0].(map[string]any)
+	assert.Equal(t, sid(t, laptop), newest["id"])
+	assert.Equal(t, true, newest["current"])
+	assert.Equal(t, "phone", newest["device"])
+	assert.Equal(t, "127.0.0.1", newest["address"])
+	assert.NotEmpty(t, newest["user_agent"])
+	assert.Equal(t, false, all[1].(map[string]any)["current"])
+
+	assert.Equal(t, 404, f.do("DELETE", "/auth/sessions/"+sid(t, bob), "", auth...).status, "nobody else's")
+	assert.Equal(t, 404, f.do("DELETE", "/auth/sessions/unknown", "", auth...).status)
+	assert.Equal(t, 400, f.do("DELETE", "/auth/sessions", "", auth...).status)
+	assert.Equal(t, 204, f.do("DELETE", "/auth/sessions/"+sid(t, phone), "", auth...).status)
+	assert.Len(t, list(), 1)
+	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(phone.str("refresh_token")).reason)
+
+	third := f.login()
+	assert.Equal(t, 204, f.do("DELETE", "/auth/sessions?others=true", "", auth...).status)
+	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(third.str("refresh_token")).reason)
+	assert.True(t, f.denied.has(sid(t, third)))
+	assert.Equal(t, 200, f.refresh(laptop.str("refresh_token")).status)
+	assert.Equal(t, 200, f.refresh(bob.str("refresh_token")).status)
+}
+
+func TestOneSessionForEachUser(t *testing.T) { // JG-12, D11
+	f := newFixture(t, func(c *issuer.Config) { c.SingleSession = true })
+	first, second := f.login(), f.login()
+	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(first.str("refresh_token")).reason)
+	assert.True(t, f.denied.has(sid(t, first)))
+	assert.Equal(t, 200, f.refresh(second.str("refresh_token")).status)
+}
+
+func TestTheBearerOfTheIssuersOwnRoutes(t *testing.T) { // JG-05
+	f := newFixture(t, nil)
+	login := f.login()
+	access := login.str("access_token")
+	p := strings.Split(access, ".")
+	stranger := newFixture(t, nil).login()
+	get := func(authorization ...string) reply {
+		return f.do("GET", "/auth/sessions", "", authorization...)
+	}
+	for name, c := range map[string]struct {
+		value string
+		want  jwterrors.Reason
+	}{
+		"none":               {"", jwterrors.TokenMissing},
+		"Basic":              {"Basic YTpi", jwterrors.TokenMissing},
+		"a refresh token":    {"Bearer " + login.str("refresh_token"), jwterrors.TokenFormatInvalid},
+		"another signature":  {"Bearer " + p[0] + "." + p[1] + "." + strings.Repeat("A", 86), jwterrors.TokenSignatureInvalid},
+		"another issuer key": {"Bearer " + stranger.str("access_token"), jwterrors.TokenKeyUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := get("Authorization", c.value)
+			assert.Equal(t, 401, r.status)
+			assert.Equal(t, c.want, r.reason)
+		})
+	}
+	f.pass(15 * time.Minute)
+	assert.Equal(t, jwterrors.TokenExpired, get("Authorization", "Bearer "+access).reason)
+}
+
+func TestNoSecretIsLoggedOrTold(t *testing.T) {
+	st := &flaky{}
+	var events []string
+	f := newFixture(t, func(c *issuer.Config) {
+		st.Store, c.Store = c.Store, st
+		c.OnEvent = func(e issuer.Event) { events = append(events, fmt.Sprintf("%+v", e)); panic(password) }
+	})
+	var secrets, answers []string
+	note := func(r reply) reply {
+		if s := r.str("refresh_token"); s != "" {
+			secrets = append(secrets, s, strings.Split(s, ".")[4], r.str("access_token"))
+		} else {
+			answers = append(answers, r.text)
+		}
+		return r
+	}
+	login := note(f.login())
+	first := login.str("refresh_token")
+	f.pass(time.Hour)
+	note(f.refresh(first, "Idempotency-Key", "a-retry-key"))
+	note(f.do("POST", "/auth/login", `{"username":"alice","password":"wrong-password"}`))
+	note(f.refresh(first[:len(first)-2] + "AA"))
+	st.set("Get", fmt.Errorf("lost"))
+	note(f.refresh(first))
+	st.set("", nil)
+	f.pass(time.Hour)
+	note(f.refresh(first))
+	note(f.do("GET", "/auth/sessions", "", "Authorization", "Bearer "+login.str("access_token")))
+	require.NotEmpty(t, events)
+	everything := f.logs.String() + strings.Join(events, "\n") + strings.Join(answers, "\n")
+	for _, secret := range append(secrets, password, "wrong-password", "a-retry-key", string(masterSecret)) {
+		assert.NotContains(t, everything, secret)
+	}
+	assert.Contains(t, everything, "panicked")
+
+	c := issuer.Credentials{Username: "alice", Password: password}
+	assert.NotContains(t, fmt.Sprintf("%v %+v %#v %s", c, c, c, c.LogValue()), password)
+}
