@@ -122,7 +122,8 @@ type Denier interface {
 	// DenyToken denies the access token with the id jti until then.
 	DenyToken(ctx context.Context, jti string, until time.Time) error
 	// DenySubject denies until then the access tokens of subject that were
-	// issued at issuedBefore or earlier.
+	// issued before issuedBefore. Issue times have whole seconds: a token of
+	// the same second counts as issued before.
 	DenySubject(ctx context.Context, subject string, issuedBefore, until time.Time) error
 }
 

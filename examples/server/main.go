@@ -1,0 +1,96 @@
+// Command server is the reference server of tokenloop: an issuer, a protected
+// API and their keys in one process, on loopback by default. Every black-box
+// test talks to it.
+//
+//	go run ./examples/server -addr 127.0.0.1:8080
+//	curl -s localhost:8080/auth/login -H 'Content-Type: application/json' \
+//		-d '{"username":"alice","password":"correct horse battery staple"}'
+//
+// It prints "listening on http://HOST:PORT" when it is ready. SIGHUP rotates
+// the signing key; SIGINT and SIGTERM let running requests end and stop it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "server:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", o.addr)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer listener.Close()
+	self := "http://" + listener.Addr().String()
+	if o.issuer == "" {
+		o.issuer = self
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	a, err := newApp(o, log)
+	if err != nil {
+		return err
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go a.background(ctx)
+	go rotateOnHangup(ctx, a, log)
+
+	server := &http.Server{
+		Handler:           a,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	fmt.Println("listening on", self)
+
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return server.Shutdown(drain)
+}
+
+// rotateOnHangup rotates the signing key at every SIGHUP.
+func rotateOnHangup(ctx context.Context, a *app, log *slog.Logger) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			if err := a.rotate(); err != nil {
+				log.Error("rotate the signing key", "err", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// options are the flags of the server.
+type options struct {
+	addr, store, alg, issuer, audience   string
+	secretFile, keyFile, masterKeyFile   string
+	accessTTL, refreshTTL, grace, leeway time.Duration
+	clockOffset                          time.Duration
+	trust                                []trusted
+}
+
+// trusted is another issuer whose tokens the API accepts.
+type trusted struct{ issuer, jwks, audience, alg string }
+
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("server", flag.ContinueOnError)
+	flags.StringVar(&o.addr, "addr", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
+	flags.StringVar(&o.store, "store", "memory:", "where sessions live: memory:")
+	flags.StringVar(&o.alg, "alg", "ES256", "signing algorithm: HS256, RS256, ES256 or EdDSA")
+	flags.StringVar(&o.issuer, "issuer", "", "issuer URL (default: this server's own)")
+	flags.StringVar(&o.audience, "audience", "api", "audience of the access tokens")
+	flags.StringVar(&o.secretFile, "secret-file", "", "the HS256 secret (default: generated for this run)")
+	flags.StringVar(&o.keyFile, "key-file", "", "a PKCS#8 signing key in PEM (default: generated for this run)")
+	flags.StringVar(&o.masterKeyFile, "master-key-file", "", "32 random bytes for refresh tokens (default: generated for this run)")
+	flags.DurationVar(&o.accessTTL, "access-ttl", 15*time.Minute, "lifetime of an access token")
+	flags.DurationVar(&o.refreshTTL, "refresh-ttl", 720*time.Hour, "lifetime of a session")
+	flags.DurationVar(&o.grace, "grace", 30*time.Second, "how long a rotated refresh token still answers; 0 is strict")
+	flags.DurationVar(&o.leeway, "leeway", 30*time.Second, "clock skew that verification tolerates")
+	flags.DurationVar(&o.clockOffset, "clock-offset", 0, "shift this server's clock")
+	flags.Func("trust", "accept another issuer: issuer=URL,jwks=URL,audience=A,alg=RS256 (repeatable)", func(s string) error {
+		t, err := parseTrust(s)
+		o.trust = append(o.trust, t)
+		return err
+	})
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	return o, nil
+}
+
+func parseTrust(s string) (trusted, error) {
+	t := trusted{alg: "RS256"}
+	fields := map[string]*string{"issuer": &t.issuer, "jwks": &t.jwks, "audience": &t.audience, "alg": &t.alg}
+	for part := range strings.SplitSeq(s, ",") {
+		name, value, ok := strings.Cut(part, "=")
+		field := fields[name]
+		if !ok || field == nil {
+			return t, fmt.Errorf("%q is not one of issuer=, jwks=, audience= and alg=", part)
+		}
+		*field = value
+	}
+	if t.issuer == "" || t.jwks == "" || t.audience == "" {
+		return t, errors.New("issuer=, jwks= and audience= are required")
+	}
+	return t, nil
+}
+
+// orNegative turns the 0 of a flag, which means none, into the negative value
+// that means none in a Config, where 0 means the default.
+func orNegative(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
