@@ -1,0 +1,209 @@
+package issuer_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/issuer"
+)
+
+// exampleConfig is a Config as a service would have it; its secrets come from
+// the service's configuration.
+func exampleConfig() issuer.Config {
+	key, err := issuer.GenerateKey(issuer.ES256)
+	if err != nil {
+		panic(err)
+	}
+	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: key})
+	if err != nil {
+		panic(err)
+	}
+	return issuer.Config{
+		Issuer:     "https://id.example.com",
+		Audience:   []string{"orders"},
+		Keys:       ring,
+		MasterKeys: []issuer.MasterKey{{Secret: bytes.Repeat([]byte("fake"), 8)}},
+		Store:      issuer.NewMemoryStore(),
+		Authenticate: func(_ context.Context, c issuer.Credentials) (issuer.User, error) {
+			if c.Username != "alice" || c.Password != "correct horse battery staple" {
+				return issuer.User{}, jwterrors.CredentialsInvalid
+			}
+			return issuer.User{ID: "alice", Scopes: []string{"orders:read"}}, nil
+		},
+	}
+}
+
+// post sends JSON to a handler and returns the status and the answer.
+func post(h http.Handler, path, body string) (int, map[string]any) {
+	r := httptest.NewRequest("POST", path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	var answer map[string]any
+	_ = json.Unmarshal(w.Body.Bytes(), &answer)
+	return w.Code, answer
+}
+
+const exampleLogin = `{"username":"alice","password":"correct horse battery staple"}`
+
+func ExampleNew() {
+	iss, err := issuer.New(exampleConfig())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", iss)
+	mux.Handle("/.well-known/", iss.WellKnown())
+
+	status, tokens := post(mux, "/auth/login", exampleLogin)
+	fmt.Println(status, tokens["token_type"], tokens["expires_in"], tokens["scope"])
+	// Output: 200 Bearer 900 orders:read
+}
+
+func ExampleNew_incorrect() {
+	config := exampleConfig()
+	config.Audience = nil
+	config.AccessTTL = 366 * 24 * time.Hour
+	_, err := issuer.New(config)
+	fmt.Println(err)
+	// Output:
+	// issuer: Audience is required, and must not hold an empty string
+	// issuer: AccessTTL is 8784h0m0s; it must be less than a year
+	// issuer: RefreshTTL, 720h0m0s, must be longer than AccessTTL, 8784h0m0s
+	// issuer: the key ring retires keys after 25h0m0s, when tokens of 8784h0m0s may still be alive
+}
+
+func ExampleIssuer_ServeHTTP() {
+	config := exampleConfig()
+	config.Grace = issuer.NoGrace
+	iss, err := issuer.New(config)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, first := post(iss, "/auth/login", exampleLogin)
+	body := fmt.Sprintf(`{"refresh_token":%q}`, first["refresh_token"])
+	status, second := post(iss, "/auth/refresh", body)
+	fmt.Println(status, second["refresh_token"] != first["refresh_token"])
+	status, refused := post(iss, "/auth/refresh", body)
+	fmt.Println(status, refused["reason"])
+	// Output:
+	// 200 true
+	// 401 AUTH_REFRESH_TOKEN_REUSED
+}
+
+func ExampleIssuer_WellKnown() {
+	iss, err := issuer.New(exampleConfig())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	w := httptest.NewRecorder()
+	iss.WellKnown().ServeHTTP(w, httptest.NewRequest("GET", "/.well-known/jwks.json", nil))
+	fmt.Println(w.Code, w.Header().Get("Content-Type"), w.Header().Get("Cache-Control"))
+	// Output: 200 application/jwk-set+json public, max-age=300
+}
+
+func ExampleIssuer_JWKS() {
+	config := exampleConfig()
+	iss, err := issuer.New(config)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(string(iss.JWKS()) == string(config.Keys.JWKS()))
+	// Output: true
+}
+
+func ExampleKeyRing_Rotate() {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	first, _ := issuer.GenerateKey(issuer.EdDSA)
+	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: first, Now: func() time.Time { return now }})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	next, _ := issuer.GenerateKey(issuer.EdDSA)
+	from, err := ring.Rotate(next)
+	fmt.Println(from.Format(time.TimeOnly), err)
+	fmt.Println(strings.Count(string(ring.JWKS()), `"kid"`), "keys are published")
+	// Output:
+	// 12:30:00 <nil>
+	// 2 keys are published
+}
+
+func ExampleNewKeyRing() {
+	_, err := issuer.NewKeyRing(issuer.KeyRingConfig{PublishBefore: time.Minute})
+	fmt.Println(err)
+	// Output:
+	// issuer: KeyRingConfig.Key is required
+	// issuer: PublishBefore is 1m0s, and verifiers may keep the keys for 5m0s
+}
+
+func ExampleKeyRing_JWKS() {
+	secret, _ := issuer.NewSecretKey(bytes.Repeat([]byte("fake"), 8))
+	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: secret})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(string(ring.JWKS()), "since a secret is never published")
+	// Output: {"keys":[]} since a secret is never published
+}
+
+func ExampleGenerateKey() {
+	key, err := issuer.GenerateKey(issuer.ES256)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(key.Algorithm(), len(key.ID()))
+	// Output: ES256 43
+}
+
+func ExampleNewSecretKey() {
+	_, err := issuer.NewSecretKey([]byte("short"))
+	fmt.Println(err)
+	// Output: issuer: an HS256 secret needs 32 bytes, and this one has 5
+}
+
+// A key in a KMS or an HSM is a crypto.Signer: its private part stays there.
+func ExampleNewKey() {
+	key, err := issuer.NewKey(kms{edPrivate})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(key.Algorithm())
+	// Output: EdDSA
+}
+
+func ExampleParseKey() {
+	_, err := issuer.ParseKey([]byte("-----BEGIN RSA PRIVATE KEY-----\n-----END RSA PRIVATE KEY-----\n"))
+	fmt.Println(err)
+	// Output: issuer: there is no PEM block "PRIVATE KEY" (PKCS#8)
+}
+
+func ExampleMemoryStore() {
+	var store issuer.MemoryStore
+	ctx := context.Background()
+	end := time.Now().Add(time.Hour)
+	err := store.Create(ctx, issuer.Session{ID: "s1", Subject: "alice", ExpiresAt: end})
+	fmt.Println(err)
+	for range 2 {
+		ok, err := store.Rotate(ctx, "s1", 0, issuer.Rotation{Generation: 1})
+		fmt.Println(ok, err)
+	}
+	// Output:
+	// <nil>
+	// true <nil>
+	// false <nil>
+}
