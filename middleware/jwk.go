@@ -77,9 +77,6 @@ func parseKey(entry []byte, rsaAlgorithm string) (*key, error) {
 	if raw, ok := members["key_ops"]; ok && !canVerify(raw) {
 		return nil, errors.New("the key is not for verifying")
 	}
-	if !validID(text["kid"]) {
-		return nil, errors.New(`the "kid" is too long or has control characters`)
-	}
 	material, err := decodeKey(text)
 	if err != nil {
 		return nil, err

@@ -28,8 +28,8 @@ type JWKSOptions struct {
 
 	// RefreshAfter is the age at which the set is fetched again, in the
 	// background, when a token is verified: so long a key can live on here
-	// after the issuer removed it. Up to a tenth is taken off at random. Zero
-	// means 15 minutes.
+	// after the issuer removed it, while the endpoint answers. Up to a tenth
+	// is taken off at random. Zero means 15 minutes.
 	RefreshAfter time.Duration
 
 	// MaxStale is the age at which the set is not used any more. Until then, an
@@ -299,12 +299,9 @@ func (s *jwks) finish(f *flight, began, now time.Time, set *keySet, document str
 	if err != nil {
 		s.retryAt = now.Add(min(firstRetry<<min(s.failures, 10), lastRetry))
 		s.failures++
-		if missing != "" {
-			s.missAt = time.Time{} // nothing was learnt for it
-		}
 		if last != nil {
 			later := *last
-			later.refreshAt = s.retryAt
+			later.refreshAt = s.retryAt // so nobody waits for a step to pass
 			s.state.Store(&later)
 		}
 		return

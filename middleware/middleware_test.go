@@ -340,7 +340,7 @@ func TestValidate(t *testing.T) { // IT-34
 	assert.Equal(t, time.Minute, e.MaxAge)
 	assert.Equal(t, "alice", e.Identity)
 	assert.ErrorContains(t, e, "step up")
-	assert.Empty(t, shared.Identity, "the caller's own error is left alone")
+	assert.Equal(t, jwterrors.Error{Reason: jwterrors.AuthenticationInsufficient, MaxAge: time.Minute, Err: shared.Err}, *shared, "the caller's own error is left alone")
 
 	refusal = &jwterrors.Error{}
 	assert.Equal(t, jwterrors.TokenGenericError, jwterrors.ReasonOf(verify(auth, good())))
@@ -533,4 +533,16 @@ func TestSeveralInstances(t *testing.T) {
 	require.NoError(t, verify(a, good()))
 	require.ErrorIs(t, verify(b, good()), jwterrors.TokenSignatureInvalid)
 	require.NoError(t, verify(b, sign(jwt.SigningMethodHS256, other, hsHeader, claims())))
+}
+
+// A header that was seen before is not read again, and what is read of a plain
+// token costs little.
+func TestAllocations(t *testing.T) {
+	auth, token := newAuth(t), good()
+	allocated := testing.AllocsPerRun(100, func() {
+		if err := verify(auth, token); err != nil {
+			t.Error(err)
+		}
+	})
+	assert.LessOrEqual(t, allocated, 16.0)
 }
