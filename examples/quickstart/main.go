@@ -1,0 +1,41 @@
+// Command quickstart plays the whole life of a token against servers that it
+// starts itself on loopback, says at each step what happened and why, checks
+// everything that it says, and ends by itself within seconds.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+func main() {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	if err := run(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "quickstart:", err)
+		os.Exit(1)
+	}
+}
+
+// run tells the story to out. Its error is the first thing that did not happen.
+func run(ctx context.Context, out io.Writer) error {
+	w, err := newWorld()
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	s := &story{out: out}
+	fmt.Fprintln(out, "tokenloop: one life of a token, on", w.url)
+	for _, chapter := range []func(context.Context, *story, *world){
+		login, expiry, stoppedClock, lostAnswer, stolenToken, refusals, keyRotation, logout,
+	} {
+		if chapter(ctx, s, w); s.err != nil {
+			return s.err
+		}
+	}
+	fmt.Fprintln(out, "\nEverything happened as told.")
+	return nil
+}

@@ -1,0 +1,57 @@
+// Package refresher is an http.RoundTripper that attaches access tokens, renews
+// them before they expire, and answers a 401 with one refresh and one retry,
+// however many requests are under way.
+//
+//	t, err := refresher.New(refresher.Config{
+//		AuthURL: "https://id.example.com/auth",
+//		Origins: []string{"https://api.example.com"},
+//	})
+//	...
+//	err = t.Login(ctx, refresher.Credentials{Username: "alice", Password: password})
+//	...
+//	resp, err := t.Client().Get("https://api.example.com/me")
+//
+// # What happens to a request
+//
+// The token goes to the listed origins only: scheme, host and port are compared
+// for the first try, the retry and every hop of a redirect. A request to
+// another origin, and one that has an Authorization header of its own, passes
+// as it is. Where no session was ever begun, requests go out without a token.
+//
+// A usable token is attached. Inside the refresh window it is attached too, and
+// a refresh starts in the background. An expired token is not sent: the request
+// waits for the refresh, no longer than its own context allows. After Logout,
+// and after the server ended the session, a request fails at once with
+// AUTH_LOGGED_OUT.
+//
+// A 401 whose reason can be cured by a new token starts a refresh, and the
+// request is sent once more if its body is empty or has a GetBody. A second 401
+// is the caller's. So is every 401 that a new token cannot cure: a wrong
+// audience or issuer, a stronger login that is required (RFC 9470), and a token
+// that is not valid yet, which a newer one would be even less.
+//
+// # What the caller gets when no new token comes
+//
+// If the server answered the request, the caller gets that answer: the 401, with
+// its body. If nothing was sent because the token had expired, the caller gets
+// the typed error of the refresh. If the session was ended by Logout or by
+// another login while the request waited, the caller gets AUTH_LOGGED_OUT.
+//
+// # Three kinds of failed refresh
+//
+// One that can be retried (no answer, a timeout, 429, 5xx, a 200 that is no token
+// response) keeps the session and is repeated with backoff. One that a person
+// must mend (invalid_client, a 4xx that explains nothing) keeps the session too
+// and pauses refreshing. Only when the server says that the session is over
+// (its reason, or invalid_grant) are the tokens deleted, and OnSessionExpired is
+// told, once for each session.
+//
+// # What it never does
+//
+// It signs nothing and knows no symmetric key: who issued a token is for the
+// server to verify. It does not change the caller's request, has no goroutine
+// while nothing is under way, and puts no token in an error or a log beyond its
+// first 20 characters.
+//
+// A Transport serves one session. Use one for each user and for each API.
+package refresher

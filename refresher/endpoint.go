@@ -1,0 +1,205 @@
+package refresher
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// maxAnswer limits how much of an answer of the issuer is read, in bytes.
+const maxAnswer = 1 << 20
+
+// An endpoint speaks with the issuer: login, refresh and logout, each a POST of
+// a JSON object. It follows no redirect and takes no part in the flow for other
+// requests. Its refresh is the Source where the caller has named no other.
+type endpoint struct {
+	login, refresh, logout string // URLs; all empty when there is no AuthURL
+
+	base    http.RoundTripper
+	reader  jwterrors.Reader
+	now     func() time.Time
+	timeout time.Duration // of one call
+}
+
+// Refresh exchanges the refresh token (RFC 6749, Section 6, as JSON).
+func (p *endpoint) Refresh(ctx context.Context, current Tokens) (Tokens, error) {
+	if current.RefreshToken == "" {
+		return Tokens{}, &jwterrors.Error{Reason: jwterrors.RefreshTokenMissing, Err: errNoRefreshToken}
+	}
+	body := map[string]string{"refresh_token": current.RefreshToken}
+	return p.tokens(ctx, "refresh", p.refresh, body, current.RetryKey)
+}
+
+var errNoRefreshToken = errors.New("refresher: there is no refresh token")
+
+// logIn exchanges the credentials.
+func (p *endpoint) logIn(ctx context.Context, c Credentials) (Tokens, error) {
+	body := map[string]string{"password": c.Password}
+	for name, value := range map[string]string{
+		"username": c.Username, "email": c.Email, "device": c.Device, "scope": strings.Join(c.Scopes, " "),
+	} {
+		if value != "" {
+			body[name] = value
+		}
+	}
+	return p.tokens(ctx, "log in", p.login, body, "")
+}
+
+// revoke ends a session at the server. The access token is sent along where
+// bearer is not nil.
+func (p *endpoint) revoke(ctx context.Context, refreshToken string, bearer []string) error {
+	body := map[string]string{}
+	if refreshToken != "" {
+		body["refresh_token"] = refreshToken
+	}
+	_, err := p.call(ctx, "log out", p.logout, body, http.Header{"Authorization": bearer})
+	return err
+}
+
+func (p *endpoint) tokens(ctx context.Context, what, url string, body map[string]string, key string) (Tokens, error) {
+	started := p.now().Round(0) // the lifetime began when the server answered, which is later
+	header := http.Header{}
+	if key != "" {
+		header.Set("Idempotency-Key", key)
+	}
+	data, err := p.call(ctx, what, url, body, header)
+	if err != nil {
+		return Tokens{}, err
+	}
+	tokens, err := parseTokens(data, started)
+	if err != nil {
+		return Tokens{}, unavailable(what, err)
+	}
+	return tokens, nil
+}
+
+// call returns the body of a 2xx answer, or a *jwterrors.Error that says which
+// class of failure any other answer is.
+func (p *endpoint) call(ctx context.Context, what, url string, body map[string]string, header http.Header) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("refresher: %s: %w", what, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("refresher: %s: %w", what, err)
+	}
+	// Without GetBody net/http does not send the request again by itself: how
+	// often the issuer is called is for the backoff to say.
+	req.GetBody = nil
+	for name, values := range header {
+		if len(values) > 0 {
+			req.Header[name] = values
+		}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	resp, err := p.base.RoundTrip(req)
+	if err != nil {
+		return nil, unavailable(what, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 == 2 {
+		answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		if err != nil {
+			return nil, unavailable(what, err)
+		}
+		return answer, nil
+	}
+	refused := p.refusal(what, resp)
+	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer) // so that the connection can be used again
+	return nil, refused
+}
+
+// refusal returns what an answer other than 2xx means.
+func (p *endpoint) refusal(what string, resp *http.Response) *jwterrors.Error {
+	status := resp.StatusCode
+	cause := fmt.Errorf("refresher: %s: status %d", what, status)
+	said := p.reader.FromResponse(resp)
+	if said == nil {
+		said = &jwterrors.Error{Status: status, RetryAfter: jwterrors.RetryAfter(resp.Header)}
+	}
+	said.Err, said.Time = cause, p.now()
+	named := said.Code != ""
+	switch {
+	case said.Reason == jwterrors.GrantInvalid && named && status < 500: // invalid_grant (RFC 6749, Section 5.2)
+		said.Reason = jwterrors.RefreshTokenInvalid
+	case named && said.Reason.Action() == jwterrors.ActionLogin && status < 500:
+	case named && said.Reason.Action() == jwterrors.ActionRetry:
+	case status == http.StatusTooManyRequests:
+		said.Reason = jwterrors.RateLimited
+	case status >= 500, status < 400, status == http.StatusRequestTimeout, status == http.StatusTooEarly:
+		said.Reason = jwterrors.RefreshUnavailable // a redirect is a captive portal, not an answer
+	case named && said.Reason.Action() == jwterrors.ActionNone: // invalid_client, for one
+	default: // a 4xx that explains nothing
+		if named {
+			said.Err = fmt.Errorf("%w (%w)", cause, said.Reason)
+		}
+		said.Reason = jwterrors.Paused
+	}
+	return said
+}
+
+func unavailable(what string, cause error) *jwterrors.Error {
+	return &jwterrors.Error{Reason: jwterrors.RefreshUnavailable, Err: fmt.Errorf("refresher: %s: %w", what, cause)}
+}
+
+// parseTokens reads a token response (RFC 6749, Section 5.1). Lifetimes count
+// from received.
+func parseTokens(data []byte, received time.Time) (Tokens, error) {
+	var wire struct {
+		AccessToken      string  `json:"access_token"`
+		TokenType        string  `json:"token_type"`
+		ExpiresIn        seconds `json:"expires_in"`
+		RefreshToken     string  `json:"refresh_token"`
+		RefreshExpiresIn seconds `json:"refresh_expires_in"`
+		Scope            string  `json:"scope"`
+	}
+	// The error of encoding/json is not passed on: it may quote the answer.
+	if err := json.Unmarshal(data, &wire); err != nil || wire.AccessToken == "" {
+		return Tokens{}, errors.New("the answer is not a token response")
+	}
+	tokens := Tokens{
+		AccessToken: wire.AccessToken, RefreshToken: wire.RefreshToken, TokenType: wire.TokenType, Scope: wire.Scope,
+		Received: received,
+	}
+	if wire.ExpiresIn != 0 {
+		tokens.Expiry = received.Add(wire.ExpiresIn.duration())
+	}
+	if wire.RefreshExpiresIn != 0 {
+		tokens.RefreshExpiry = received.Add(wire.RefreshExpiresIn.duration())
+	}
+	return tokens, nil
+}
+
+// seconds is a JSON number of seconds, or a string that holds one, as some
+// servers send it.
+type seconds int64
+
+func (s *seconds) UnmarshalJSON(data []byte) error {
+	n, err := strconv.ParseFloat(strings.Trim(string(data), `"`), 64)
+	if string(data) == "null" {
+		return nil
+	}
+	if err != nil || n != n {
+		return errors.New("not a number of seconds")
+	}
+	*s = seconds(min(max(n, -1), maxSeconds))
+	return nil
+}
+
+// maxSeconds is a hundred years: longer lifetimes are cut to it.
+const maxSeconds = 100 * 365 * 24 * 60 * 60
+
+func (s seconds) duration() time.Duration { return time.Duration(s) * time.Second }

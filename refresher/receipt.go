@@ -1,0 +1,148 @@
+package refresher
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/jws"
+)
+
+// maxToken limits the length of an access token, in bytes.
+const maxToken = 16 << 10
+
+// receive checks tokens that have just arrived, from a source, from the caller
+// or from the store, fills in what they leave out, and returns the snapshot
+// that would use them. Nothing is verified: that is the server's part. What is
+// checked is that the token can be sent at all and is meant for this client.
+//
+// An access token that expired is no error here, since its refresh token may be
+// good. See fresh.
+func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state, *jwterrors.Error) {
+	now = now.Round(0) // wall clock: the monotonic one stands still while a machine sleeps
+	if tokens.Received.IsZero() {
+		tokens.Received = now
+	}
+	if tokens.RetryKey == "" {
+		tokens.RetryKey = retryKey()
+	}
+	if tokens.Identity.IsZero() {
+		tokens.Identity = sess.identity
+	}
+	st := &state{status: active, session: sess, tokens: tokens}
+	if tokens.AccessToken == "" {
+		return st, nil
+	}
+	refuse := func(reason jwterrors.Reason, cause string) (*state, *jwterrors.Error) {
+		return nil, &jwterrors.Error{
+			Reason: reason, Err: errors.New("refresher: " + cause), Time: now,
+			Token: jwterrors.Redact(tokens.AccessToken), Identity: tokens.Identity.String(),
+		}
+	}
+	if kind := tokens.TokenType; kind != "" && !strings.EqualFold(kind, "Bearer") {
+		return refuse(jwterrors.TokenTypeInvalid, "the token is not a bearer token")
+	}
+	if !sendable(tokens.AccessToken) {
+		return refuse(jwterrors.TokenFormatInvalid, "the token is too long, or has characters that no header may have")
+	}
+	claims, err := parseJWT(tokens.AccessToken)
+	if err != nil {
+		return refuse(jwterrors.TokenPayloadInvalid, "the claims of the token cannot be read")
+	}
+	from, expiry := tokens.Received, tokens.Expiry
+	if claims == nil {
+		if t.issuer != "" || t.audience != "" || !sess.identity.IsZero() {
+			return refuse(jwterrors.TokenFormatInvalid, "the token is not a JWT, so that nothing in it can be checked")
+		}
+	} else {
+		st.owner = ownerOf(claims)
+		switch life, known := lifetime(claims, now); {
+		case known && life >= t.maxLifetime:
+			return refuse(jwterrors.TokenExpirationInvalid, fmt.Sprintf("the token is valid for %v or longer", t.maxLifetime))
+		case t.issuer != "" && claims.Issuer != t.issuer:
+			return refuse(jwterrors.TokenIssuerInvalid, "the token is from another issuer")
+		case t.audience != "" && !slices.Contains(claims.Audience, t.audience):
+			return refuse(jwterrors.TokenAudienceInvalid, "the token is for another audience")
+		case !sess.identity.IsZero() && !sess.identity.owns(claims):
+			return refuse(jwterrors.TokenUserKeyInvalid, "the token is for another user")
+		}
+		if expiry.IsZero() && !claims.Expiry.IsZero() {
+			expiry = claims.Expiry
+			if !claims.IssuedAt.IsZero() {
+				from = claims.IssuedAt
+			}
+		}
+	}
+	st.tokens.Expiry = expiry
+	st.refreshAt, st.expiresAt = t.times(from, expiry)
+	st.header = []string{"Bearer " + tokens.AccessToken}
+	st.header = st.header[:1:1]
+	return st, nil
+}
+
+// fresh returns an error unless st has an access token that can be used.
+func (st *state) fresh(now time.Time) *jwterrors.Error {
+	switch {
+	case st.tokens.AccessToken == "":
+		return &jwterrors.Error{Reason: jwterrors.TokenNull, Err: errors.New("refresher: the source returned no token"), Time: now}
+	case !st.usable(now):
+		return &jwterrors.Error{
+			Reason: jwterrors.TokenExpired, Err: errors.New("refresher: the new token has expired, or is about to"), Time: now,
+			Token: jwterrors.Redact(st.tokens.AccessToken), Identity: st.tokens.Identity.String(),
+		}
+	}
+	return nil
+}
+
+// lifetime returns exp - iat, or exp - now for a token without iat, and whether
+// there is an exp.
+func lifetime(claims *jws.Claims, now time.Time) (time.Duration, bool) {
+	switch {
+	case claims.Expiry.IsZero():
+		return 0, false
+	case claims.IssuedAt.IsZero():
+		return claims.Expiry.Sub(now), true
+	}
+	return claims.Expiry.Sub(claims.IssuedAt), true
+}
+
+// sendable reports whether token is a b64token (RFC 6750, Section 2.1) of an
+// acceptable length.
+func sendable(token string) bool {
+	body := strings.TrimRight(token, "=")
+	if body == "" || len(token) > maxToken {
+		return false
+	}
+	for i := range len(body) {
+		switch c := body[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._~+/", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// parseJWT reads the claims of a JWT without verifying them. An opaque token is
+// no error: it has no claims.
+func parseJWT(token string) (*jws.Claims, error) {
+	parts, err := jws.Split(token, maxToken)
+	if err != nil {
+		return nil, nil
+	}
+	header, err := jws.Decode(parts.Header)
+	if err != nil {
+		return nil, nil
+	}
+	if _, err := jws.Members(header); err != nil {
+		return nil, nil
+	}
+	payload, err := jws.Decode(parts.Payload)
+	if err != nil {
+		return nil, err
+	}
+	return jws.ParseClaims(payload)
+}

@@ -1,0 +1,113 @@
+package refresher
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// Tokens are the tokens of a session. The JSON form, meant for stores, holds
+// them in full; every other form (fmt with any verb, slog) is shortened to what
+// may be shown.
+type Tokens struct {
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+
+	// TokenType is "Bearer" (RFC 6750) in any case, or empty, which means
+	// the same. Another type is refused.
+	TokenType string `json:"token_type,omitempty"`
+
+	Scope string `json:"scope,omitempty"` // what was granted; empty when not known
+
+	// Expiry is when the access token expires. When it is zero, the "exp"
+	// claim is used; a token that has neither is used until it is refused.
+	Expiry time.Time `json:"expiry,omitzero"`
+
+	// RefreshExpiry is when the refresh token expires; zero when not known.
+	RefreshExpiry time.Time `json:"refresh_expiry,omitzero"`
+
+	// Received is when the tokens were received. The Transport sets it where
+	// it is zero.
+	Received time.Time `json:"received,omitzero"`
+
+	// RetryKey is sent as Idempotency-Key with the refresh of these tokens, by
+	// every process that shares the store, so that a refresh whose answer was
+	// lost can be repeated. The Transport draws it where it is empty.
+	RetryKey string `json:"retry_key,omitempty"`
+
+	// Identity is whose tokens they are, where the caller said so. A token
+	// that is for somebody else is refused.
+	Identity Identity `json:"identity,omitzero"`
+
+	outcome *outcome // who wants to know whether the token was accepted
+}
+
+// IsZero reports whether there is no token in t.
+func (t Tokens) IsZero() bool { return t.AccessToken == "" && t.RefreshToken == "" }
+
+// same reports whether t and u are the same pair.
+func (t Tokens) same(u Tokens) bool {
+	return t.AccessToken == u.AccessToken && t.RefreshToken == u.RefreshToken
+}
+
+// String returns one line without secrets.
+func (t Tokens) String() string {
+	var b strings.Builder
+	b.WriteString("Tokens{access " + orNone(jwterrors.Redact(t.AccessToken)))
+	if t.RefreshToken != "" {
+		b.WriteString(", refresh (hidden)")
+	}
+	if !t.Expiry.IsZero() {
+		b.WriteString(", expiry " + t.Expiry.UTC().Format(time.RFC3339))
+	}
+	if !t.Identity.IsZero() {
+		b.WriteString(", identity " + t.Identity.String())
+	}
+	return b.String() + "}"
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// Format writes String for every verb and flag, "%#v" included.
+func (t Tokens) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
+
+// LogValue returns what String does.
+func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// Credentials are what a user logs in with: a Username or an Email, and the
+// Password. They are never kept, and no form of them shows the password.
+type Credentials struct {
+	Username string
+	Email    string
+	Password string
+
+	Device string   // a name for the session, shown in the list of sessions; may be empty
+	Scopes []string // what is asked for; empty means what the server grants by default
+}
+
+// String returns one line without the password.
+func (c Credentials) String() string {
+	name := c.Username
+	if name == "" {
+		name = c.Email
+	}
+	return fmt.Sprintf("Credentials{%q}", name)
+}
+
+// Format writes String for every verb and flag, "%#v" included.
+func (c Credentials) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
+
+// LogValue returns what String does.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalJSON returns what String does, so that a log in JSON does not show the
+// password either.
+func (c Credentials) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "%q", c.String()), nil }

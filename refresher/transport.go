@@ -1,0 +1,262 @@
+package refresher
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// A Transport is an http.RoundTripper that gives requests the access token of
+// one session, and renews it. New makes one. It is safe for concurrent use.
+type Transport struct {
+	base        http.RoundTripper
+	store       Store
+	source      Source // nil in push mode
+	endpoint    *endpoint
+	origins     origins
+	onlyOrigins bool
+	refusals    refusals
+	reader      jwterrors.Reader
+
+	window, skew                          time.Duration
+	maxRetries                            int
+	backoff                               Backoff
+	retryInterval, maxRetryInterval       time.Duration
+	noJitter                              bool
+	attemptTimeout, refreshTimeout, pause time.Duration
+	maxFailures                           int32
+	maxLifetime                           time.Duration
+	issuer, audience                      string
+	onFailure, onExpired                  func(*jwterrors.Error)
+	onRefresh                             func(Tokens)
+	logger                                *slog.Logger
+	now                                   func() time.Time
+
+	state  atomic.Pointer[state]
+	epochs atomic.Uint64 // the epoch that was drawn last
+	group  singleflight.Group
+	events events
+
+	writing   sync.Mutex // held while the caller's own changes are written to the store
+	closeOnce sync.Once
+	closed    chan struct{}
+}
+
+// clientTimeout is the timeout of Client.
+const clientTimeout = 60 * time.Second
+
+// Client returns a new http.Client that sends its requests through t. Its
+// Timeout, which covers waiting for a refresh and reading the body, is 60
+// seconds; set another, or zero for none, before it is used.
+func (t *Transport) Client() *http.Client {
+	return &http.Client{Transport: t, Timeout: clientTimeout}
+}
+
+// RoundTrip sends req with the access token, as the package documentation says.
+// It does not change req, and the Request of the response is req, without the
+// token. An error is a *jwterrors.Error, the error of the base transport, or
+// the cause of req's context.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !t.origins.has(req.URL) {
+		if t.onlyOrigins {
+			closeBody(req)
+			return nil, &jwterrors.Error{Reason: jwterrors.HostNotAllowed, Err: errOtherOrigin}
+		}
+		return t.base.RoundTrip(req)
+	}
+	st := t.state.Load()
+	if now := t.now(); !now.Before(st.refreshAt) {
+		if len(req.Header["Authorization"]) > 0 {
+			return t.base.RoundTrip(req)
+		}
+		var err error
+		if st, err = t.ready(req.Context(), st, now); err != nil {
+			closeBody(req)
+			return nil, err
+		}
+		if st.header == nil {
+			return t.base.RoundTrip(req)
+		}
+	}
+	with, ok := attach(req, req.Body, st.header)
+	if !ok {
+		return t.base.RoundTrip(req)
+	}
+	resp, err := t.base.RoundTrip(with)
+	if err != nil || resp == nil {
+		return resp, err
+	}
+	if !t.refuses(resp, st) {
+		resp.Request = req
+		return resp, nil
+	}
+	resp.Request = req
+	return t.again(req, resp, st)
+}
+
+var errOtherOrigin = errors.New("refresher: the request is for an origin that is not among Origins")
+
+// ready returns a snapshot that a request can be sent with at now, and waits
+// for it if it must. One without a header means that there is no session.
+func (t *Transport) ready(ctx context.Context, st *state, now time.Time) (*state, error) {
+	for {
+		switch {
+		case st.status == unloaded:
+			if err := t.loaded(ctx); err != nil {
+				return nil, err
+			}
+			if st = t.state.Load(); st.status == unloaded {
+				return st, nil // a store that cannot be read counts as one without tokens
+			}
+		case st.status == anonymous:
+			return st, nil
+		case st.status != active:
+			return nil, st.over()
+		case st.usable(now):
+			if !now.Before(st.refreshAt) && t.renewable(st.tokens) && st.blocked(now, t.maxFailures) == nil {
+				t.join(st, false)
+			}
+			return st, nil
+		default:
+			next, err := t.await(ctx, t.join(st, false), st)
+			if err != nil {
+				return nil, err
+			}
+			st = next
+		}
+		now = t.now()
+	}
+}
+
+// renewable reports whether the source can be asked for the successor of
+// tokens.
+func (t *Transport) renewable(tokens Tokens) bool {
+	if t.source == Source(t.endpoint) {
+		return tokens.RefreshToken != ""
+	}
+	return t.source != nil
+}
+
+// again sends req once more after resp has refused the token of st. The caller
+// gets resp if that is not possible.
+func (t *Transport) again(req *http.Request, resp *http.Response, st *state) (*http.Response, error) {
+	current := t.state.Load().gen == st.gen
+	if current && t.source != nil && st.gen.futile() {
+		return resp, nil
+	}
+	if !replayable(req) {
+		t.join(st, true) // for the requests to come
+		return resp, nil
+	}
+	ctx := req.Context()
+	next, err := t.await(ctx, t.join(st, true), st)
+	if err == nil {
+		next, err = t.ready(ctx, next, t.now())
+	}
+	switch {
+	case err == nil && next.session == st.session && next.header != nil:
+	case t.state.Load().session != st.session:
+		return nil, sessionEnded()
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	default:
+		return resp, nil
+	}
+	body, err := bodyAgain(req)
+	if err != nil {
+		return resp, nil
+	}
+	with, _ := attach(req, body, next.header)
+	second, err := t.base.RoundTrip(with)
+	if err != nil || second == nil {
+		return second, err
+	}
+	if t.refuses(second, next) && t.source != nil {
+		next.gen.latched.Store(true) // a newer token did not help
+	}
+	second.Request = req
+	return second, nil
+}
+
+// refuses reports whether resp refuses the token of st, and notes what it says
+// about the token's generation. The body of a refusal is read and closed, and
+// can still be read by the caller.
+func (t *Transport) refuses(resp *http.Response, st *state) bool {
+	if !t.refusals.hasStatus(resp.StatusCode) {
+		if resp.StatusCode < 400 {
+			t.accepted(st)
+		}
+		return false
+	}
+	keep(resp)
+	e := t.reader.FromResponse(resp)
+	if k, ok := resp.Body.(*kept); ok {
+		k.rewind()
+	}
+	if !t.refusals.has(resp.StatusCode, e) {
+		return false
+	}
+	if st.gen.reported.CompareAndSwap(false, true) {
+		if e == nil {
+			e = &jwterrors.Error{Reason: jwterrors.TokenGenericError, Status: resp.StatusCode}
+		}
+		st.session.failures.Add(1)
+		st.tokens.outcome.tell(&t.events, e.Reason)
+		t.report(st, e)
+	}
+	return true
+}
+
+// accepted notes that a server has taken the token of st.
+func (t *Transport) accepted(st *state) {
+	if !st.gen.proved.Load() {
+		st.gen.proved.Store(true)
+		st.tokens.outcome.tell(&t.events, "")
+	}
+	if st.session.failures.Load() != 0 {
+		st.session.failures.Store(0)
+	}
+}
+
+// Refresh gets new tokens now, or waits for the refresh that is under way, as
+// long as ctx allows. A refresh that was begun goes on when ctx ends. In push
+// mode it waits for SetTokens.
+func (t *Transport) Refresh(ctx context.Context) error {
+	if err := t.Restore(ctx); err != nil {
+		return err
+	}
+	st := t.state.Load()
+	if st.status != active {
+		return st.over()
+	}
+	_, err := t.await(ctx, t.join(st, false), st)
+	return err
+}
+
+// Close ends the refreshes that are under way; what they were about to receive
+// may be lost. Requests that need a new token fail from then on, others still
+// pass. The error is always nil.
+func (t *Transport) Close() error {
+	t.closeOnce.Do(func() { close(t.closed) })
+	return nil
+}
+
+// CloseIdleConnections closes the idle connections of the base transport, as
+// http.Client.CloseIdleConnections asks.
+func (t *Transport) CloseIdleConnections() {
+	if c, ok := t.base.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// retryKey draws the key that tells a repeated refresh from a replay.
+func retryKey() string { return rand.Text() }
