@@ -1,0 +1,56 @@
+package issuer
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// What the issuer itself checks of a bearer token, beyond its signature.
+func TestVerify(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	key, err := NewKey(private)
+	require.NoError(t, err)
+	ring, err := NewKeyRing(KeyRingConfig{Key: key})
+	require.NoError(t, err)
+	i := &Issuer{c: Config{Issuer: "https://id.example.com", Keys: ring}}
+	now := time.Now()
+	good := fmt.Sprintf(`{"iss":"https://id.example.com","sub":"alice","sid":"s1","exp":%d}`, now.Unix()+60)
+	header := fmt.Sprintf(`{"alg":"EdDSA","typ":"at+jwt","kid":%q}`, key.ID())
+	sign := func(header, payload string) string {
+		e := base64.RawURLEncoding.EncodeToString
+		input := e([]byte(header)) + "." + e([]byte(payload))
+		return input + "." + e(ed25519.Sign(private, []byte(input)))
+	}
+	for _, c := range []struct {
+		name, token string
+		want        jwterrors.Reason
+	}{
+		{"a good one", sign(header, good), ""},
+		{"another issuer that shares the ring", sign(header, fmt.Sprintf(`{"iss":"https://b.example.com","sid":"s1","exp":%d}`, now.Unix()+60)), jwterrors.TokenIssuerInvalid},
+		{"no session", sign(header, fmt.Sprintf(`{"iss":"https://id.example.com","exp":%d}`, now.Unix()+60)), jwterrors.TokenPayloadInvalid},
+		{"no expiry", sign(header, `{"iss":"https://id.example.com","sid":"s1"}`), jwterrors.TokenExpired},
+		{"an extension", sign(fmt.Sprintf(`{"alg":"EdDSA","typ":"at+jwt","crit":["x"],"kid":%q}`, key.ID()), good), jwterrors.TokenFormatInvalid},
+		{"another type", sign(fmt.Sprintf(`{"alg":"EdDSA","typ":"JWT","kid":%q}`, key.ID()), good), jwterrors.TokenTypeInvalid},
+		{"another algorithm", sign(fmt.Sprintf(`{"alg":"HS256","typ":"at+jwt","kid":%q}`, key.ID()), good), jwterrors.TokenSignatureInvalid},
+		{"a header that is no object", sign(`[]`, good), jwterrors.TokenFormatInvalid},
+		{"claims that are no object", sign(header, `null`), jwterrors.TokenPayloadInvalid},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sid, subject, err := i.verify(c.token, now)
+			assert.Equal(t, c.want, jwterrors.ReasonOf(err))
+			if c.want == "" {
+				assert.Equal(t, "s1 alice", sid+" "+subject)
+			}
+		})
+	}
+}
