@@ -73,6 +73,10 @@ type Config struct {
 	// Validate changes in the claims is what the handler gets.
 	Validate func(context.Context, *Claims) error
 
+	// CheckPreflights makes Handler check CORS preflights as all other requests,
+	// which refuses them for want of a token. See [Middleware.Handler].
+	CheckPreflights bool
+
 	// Realm is the protection space in the challenges of the default Respond
 	// (RFC 9110, Section 11.5). Empty means none.
 	Realm string
@@ -137,6 +141,8 @@ func New(config Config) (*Middleware, error) {
 		respond:       config.Respond,
 		logger:        config.Logger,
 		now:           config.Now,
+
+		checkPreflights: config.CheckPreflights,
 	}
 	if m.now == nil {
 		m.now = time.Now

@@ -15,7 +15,7 @@ func FromContext(ctx context.Context) (*Claims, bool) {
 // for transports other than HTTP that call Verify. Nil claims are an anonymous
 // request.
 func NewContext(ctx context.Context, claims *Claims) context.Context {
-	return &authContext{ctx, claims, middlewareOf(ctx)}
+	return &authContext{Context: ctx, claims: claims, by: contextOf(ctx).by}
 }
 
 type contextKey struct{}
@@ -26,6 +26,8 @@ type authContext struct {
 	context.Context
 	claims *Claims     // nil for an anonymous request
 	by     *Middleware // nil when no Middleware was involved
+
+	preflight bool // by let a CORS preflight pass
 }
 
 func (c *authContext) Value(key any) any {
@@ -35,9 +37,11 @@ func (c *authContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-func middlewareOf(ctx context.Context) *Middleware {
+// contextOf returns what ctx carries, which is nothing where no Middleware was
+// involved.
+func contextOf(ctx context.Context) *authContext {
 	if c, ok := ctx.Value(contextKey{}).(*authContext); ok {
-		return c.by
+		return c
 	}
-	return nil
+	return &authContext{}
 }

@@ -48,7 +48,8 @@
 //
 // # What is left to the caller
 //
-// TLS, cross-origin rules, and what a user may do with which object. A token is
+// TLS, cross-origin rules (whose preflights pass, see [Middleware.Handler]), and
+// what a user may do with which object. A token is
 // a bearer token: who has it can use it. One Middleware serves one audience;
 // make another for a service that must not accept the same tokens.
 package middleware

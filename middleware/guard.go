@@ -29,19 +29,22 @@ func RequireScopes(scopes ...string) func(http.Handler) http.Handler {
 	})
 }
 
-// guard lets requests pass whose claims judge accepts.
+// guard lets requests pass whose claims judge accepts, and the CORS preflights
+// that Handler let pass.
 func guard(judge func(*Claims) error) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			claims, ok := FromContext(r.Context())
+			c := contextOf(r.Context())
 			err := error(nil)
-			if !ok {
+			switch {
+			case c.preflight:
+			case c.claims == nil:
 				err = refuse(jwterrors.TokenMissing, nil)
-			} else {
-				err = judge(claims)
+			default:
+				err = judge(c.claims)
 			}
 			if err != nil {
-				middlewareOf(r.Context()).answer(w, r, err)
+				c.by.answer(w, r, err)
 				return
 			}
 			next.ServeHTTP(w, r)

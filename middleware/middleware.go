@@ -25,6 +25,8 @@ type Middleware struct {
 	respond       func(http.ResponseWriter, *http.Request, error)
 	logger        *slog.Logger
 	now           func() time.Time
+
+	checkPreflights bool
 }
 
 // Check returns the claims of r's token, or the reason for which it is refused,
@@ -46,28 +48,52 @@ func (m *Middleware) Check(r *http.Request) (*Claims, error) {
 
 // Handler returns a handler that calls next for requests that pass Check, with
 // the claims in their context, and answers the others itself.
+//
+// CORS preflights pass without claims, through guards, too, since a browser
+// sends them without a token: OPTIONS with Origin and
+// Access-Control-Request-Method, and neither Authorization nor body. Of the
+// answer only the status and the header are sent. So next sees requests of the
+// method OPTIONS from anybody, must look at the method before it changes
+// anything, and has no claims then. Where the CORS rules stand in front of
+// Handler, or where there are none, [Config].CheckPreflights closes this.
 func (m *Middleware) Handler(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		claims, err := m.Check(r)
-		if err != nil {
-			m.answer(w, r, err)
-			return
-		}
-		next.ServeHTTP(w, r.WithContext(&authContext{r.Context(), claims, m}))
-	})
+	return m.wrap(next, enforce)
 }
 
 // Optional is Handler for routes that anonymous requests may use, too: those
 // without a token pass, and [FromContext] has no claims for them. Requests with
 // a token that is refused are answered as by Handler.
 func (m *Middleware) Optional(next http.Handler) http.Handler {
+	return m.wrap(next, allowAnonymous)
+}
+
+// A mode is what becomes of requests that do not pass Check.
+type mode int
+
+const (
+	enforce        mode = iota // they are answered
+	allowAnonymous             // they are, except those without a token
+)
+
+func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		claims, err := m.Check(r)
-		if err != nil && !(m.ready() && anonymous(r, m.maxTokenBytes)) {
-			m.answer(w, r, err)
+		if !m.ready() {
+			m.answer(w, r, errZero())
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(&authContext{r.Context(), claims, m}))
+		c := &authContext{Context: r.Context(), by: m}
+		if m.preflight(r) {
+			c.preflight = true
+			w = &headersOnly{ResponseWriter: w}
+		} else {
+			claims, err := m.Check(r)
+			if err != nil && !(mode == allowAnonymous && anonymous(r, m.maxTokenBytes)) {
+				m.answer(w, r, err)
+				return
+			}
+			c.claims = claims
+		}
+		next.ServeHTTP(w, r.WithContext(c))
 	})
 }
 
