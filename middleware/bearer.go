@@ -2,25 +2,10 @@ package middleware
 
 import (
 	"errors"
-	"net/http"
 	"strings"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
-
-// tokenOf returns the token that r carries. Further sources than the header have
-// their place here: whatever they are, exactly one of them may hold a token.
-func tokenOf(r *http.Request, max int) (string, error) {
-	values := r.Header["Authorization"]
-	switch len(values) {
-	case 0:
-		return "", refuse(jwterrors.TokenMissing, nil)
-	case 1:
-		return bearer(values[0], max)
-	default: // two readers could choose differently
-		return "", refuse(jwterrors.RequestInvalid, errors.New("more than one Authorization header"))
-	}
-}
 
 // bearer returns the token in the value of an Authorization header (RFC 6750,
 // Section 2.1): the scheme in any case, one or more spaces, the token.

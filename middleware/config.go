@@ -73,6 +73,42 @@ type Config struct {
 	// Validate changes in the claims is what the handler gets.
 	Validate func(context.Context, *Claims) error
 
+	// TokenCookie is the name of a cookie that may hold the token, in place of
+	// the Authorization header. Empty means none. Of all places that are
+	// enabled with this and the next fields, exactly one may hold a token.
+	//
+	// A browser adds cookies to requests that other sites cause. Those with the
+	// token in one are therefore refused with AUTH_REQUEST_INVALID where
+	// CookieOrigins refuses them.
+	TokenCookie string
+
+	// CookieOrigins tells which cross-origin requests may have the token in a
+	// cookie. Nil means none, except GET, HEAD and OPTIONS.
+	CookieOrigins *http.CrossOriginProtection
+
+	// TokenInQuery allows the token in the query parameter "access_token" of
+	// GET and HEAD (RFC 6750, Section 2.3), for what can send no header. Their
+	// answers get "Cache-Control: no-store, private", which the handler should
+	// not take away. URLs end up in logs and histories: use it for tokens of
+	// short life alone.
+	TokenInQuery bool
+
+	// TokenInForm allows the token in the parameter "access_token" of a POST
+	// with the type application/x-www-form-urlencoded (RFC 6750, Section 2.2).
+	// The handler can read the body as before.
+	TokenInForm bool
+
+	// MaxFormBytes limits the length of such a body, whether the token is in it
+	// or not, in bytes. Zero means 65536. A longer one is refused with
+	// AUTH_REQUEST_INVALID.
+	MaxFormBytes int64
+
+	// TokenFrom returns the token from another place, or "" where that is
+	// empty. Nil means that there is none. An error refuses the request: with
+	// the error's reason if it has one, and with AUTH_REQUEST_INVALID otherwise.
+	// It may be called more than once for a request.
+	TokenFrom func(*http.Request) (string, error)
+
 	// CheckPreflights makes Handler check CORS preflights as all other requests,
 	// which refuses them for want of a token. See [Middleware.Handler].
 	CheckPreflights bool
@@ -119,6 +155,7 @@ const (
 	defaultLeeway        = 30 * time.Second
 	defaultMaxLifetime   = 365 * 24 * time.Hour
 	defaultMaxTokenBytes = 8192
+	defaultMaxFormBytes  = 65536
 )
 
 var defaultTokenTypes = []string{"at+jwt", "jwt", ""}
@@ -144,6 +181,7 @@ func New(config Config) (*Middleware, error) {
 
 		checkPreflights: config.CheckPreflights,
 	}
+	m.sources = config.sources(m.maxTokenBytes)
 	if m.now == nil {
 		m.now = time.Now
 	}
@@ -161,6 +199,15 @@ func New(config Config) (*Middleware, error) {
 	}
 	if config.MaxTokenBytes < 0 {
 		mistake("MaxTokenBytes is negative")
+	}
+	if config.MaxFormBytes < 0 {
+		mistake("MaxFormBytes is negative")
+	}
+	if cookie := (&http.Cookie{Name: config.TokenCookie, Value: "x"}); config.TokenCookie != "" && cookie.Valid() != nil {
+		mistake("TokenCookie, %q, cannot be the name of a cookie", config.TokenCookie)
+	}
+	if config.CookieOrigins != nil && config.TokenCookie == "" {
+		mistake("CookieOrigins is set and TokenCookie is not")
 	}
 	if config.TokenTypes != nil {
 		m.types = nil

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"math/big"
+	"net/http"
 	"testing"
 	"time"
 
@@ -64,6 +65,10 @@ func TestMistakesInTheConfig(t *testing.T) {
 			c.InsecureAnyAudience = true
 			c.Issuers = []middleware.Issuer{{Issuer: "b", Keys: middleware.HS256(random(32))}}
 		}, "Audience is empty"},
+		{"a cookie", func(c *middleware.Config) { c.TokenCookie = "__Host-token" }, ""},
+		{"a cookie with a wrong name", func(c *middleware.Config) { c.TokenCookie = "a b" }, "TokenCookie"},
+		{"origins of no cookie", func(c *middleware.Config) { c.CookieOrigins = http.NewCrossOriginProtection() }, "CookieOrigins"},
+		{"a negative length of forms", func(c *middleware.Config) { c.MaxFormBytes = -1 }, "MaxFormBytes"},
 		{"a secret of 31 bytes", func(c *middleware.Config) { c.Keys = middleware.HS256(secret, random(31)) }, "secret 1"},
 		{"an empty secret", func(c *middleware.Config) { c.Keys = middleware.HS256([]byte{}) }, "secret 0"},
 		{"a nil secret", func(c *middleware.Config) { c.Keys = middleware.HS256(nil) }, "secret 0"},

@@ -20,7 +20,8 @@
 // In this order, and the first check that fails gives the reason:
 //
 //  1. AUTH_TOKEN_MISSING, AUTH_REQUEST_INVALID: there is one Authorization
-//     header with one bearer token. Other schemes carry no token.
+//     header with one bearer token. Other schemes carry no token. Where Config
+//     allows other places, one of all holds a token.
 //  2. AUTH_TOKEN_FORMAT_INVALID: the token is not too long, consists of three
 //     parts in base64url, and is spelled in the only way there is. An empty
 //     one and a JWE are not such tokens.

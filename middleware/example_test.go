@@ -401,3 +401,28 @@ func ExampleConfig_validate() {
 	fmt.Println(err)
 	// Output: AUTH_TOKEN_USER_KEY_INVALID: alice has left
 }
+
+// A browser keeps the token in a cookie, a download link has it in the query.
+func ExampleConfig_sources() {
+	auth, err := middleware.New(middleware.Config{
+		Keys:         middleware.HS256(exampleSecret),
+		Issuer:       "https://id.example.com",
+		Audience:     []string{"orders"},
+		TokenCookie:  "__Host-token",
+		TokenInQuery: true,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodGet, "/?access_token="+exampleToken(""), nil)
+	w := httptest.NewRecorder()
+	auth.Handler(hello).ServeHTTP(w, r)
+	fmt.Println(w.Body, w.Header().Get("Cache-Control"))
+
+	r.AddCookie(&http.Cookie{Name: "__Host-token", Value: exampleToken("")})
+	_, err = auth.Check(r)
+	fmt.Println(err)
+	// Output:
+	// hello, alice no-store, private
+	// AUTH_REQUEST_INVALID: a token in a cookie and another in the query
+}

@@ -26,24 +26,35 @@ type Middleware struct {
 	logger        *slog.Logger
 	now           func() time.Time
 
+	sources         []source // where tokens are
 	checkPreflights bool
 }
 
 // Check returns the claims of r's token, or the reason for which it is refused,
-// as a *jwterrors.Error. It writes nothing and changes nothing.
+// as a *jwterrors.Error. It writes nothing, and changes nothing but the body of
+// a form where [Config].TokenInForm is set, which can be read as before.
 //
-// The token is taken from the Authorization header (RFC 6750, Section 2.1). A
-// request without one is refused with AUTH_TOKEN_MISSING, one that could be read
-// as having several with AUTH_REQUEST_INVALID.
+// The token is taken from the Authorization header (RFC 6750, Section 2.1), and
+// from where else Config allows. A request without one is refused with
+// AUTH_TOKEN_MISSING, one that could be read as having several with
+// AUTH_REQUEST_INVALID.
 func (m *Middleware) Check(r *http.Request) (*Claims, error) {
 	if !m.ready() {
 		return nil, errZero()
 	}
-	token, err := tokenOf(r, m.maxTokenBytes)
+	claims, _, err := m.check(r)
+	return claims, err
+}
+
+// check is Check, and returns where the token was, which is nil for a request
+// that has none.
+func (m *Middleware) check(r *http.Request) (*Claims, *source, error) {
+	token, found, err := m.tokenOf(r)
 	if err != nil {
-		return nil, m.explain(err, "", nil)
+		return nil, found, m.explain(err, "", nil)
 	}
-	return m.Verify(r.Context(), token)
+	claims, err := m.Verify(r.Context(), token)
+	return claims, found, err
 }
 
 // Handler returns a handler that calls next for requests that pass Check, with
@@ -86,8 +97,13 @@ func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 			c.preflight = true
 			w = &headersOnly{ResponseWriter: w}
 		} else {
-			claims, err := m.Check(r)
-			if err != nil && !(mode == allowAnonymous && anonymous(r, m.maxTokenBytes)) {
+			claims, found, err := m.check(r)
+			if found != nil && found.name == inQuery {
+				w.Header().Set("Cache-Control", "no-store, private")
+			}
+			// The reason alone does not tell: it may be one of the caller's making.
+			anonymous := found == nil && jwterrors.ReasonOf(err) == jwterrors.TokenMissing
+			if err != nil && !(mode == allowAnonymous && anonymous) {
 				m.answer(w, r, err)
 				return
 			}
@@ -95,13 +111,6 @@ func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(c))
 	})
-}
-
-// anonymous reports whether r carries no token. The reason for a refusal does
-// not tell, since it may be one of the caller's making.
-func anonymous(r *http.Request, max int) bool {
-	_, err := tokenOf(r, max)
-	return errors.Is(err, jwterrors.TokenMissing)
 }
 
 func (m *Middleware) ready() bool { return m != nil && len(m.issuers) > 0 }

@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"errors"
 	"net/http"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
@@ -19,8 +18,8 @@ func (m *Middleware) preflight(r *http.Request) bool {
 		len(r.Header["Authorization"]) != 0 || r.ContentLength != 0 {
 		return false
 	}
-	_, err := tokenOf(r, m.maxTokenBytes)
-	return errors.Is(err, jwterrors.TokenMissing)
+	_, found, err := m.tokenOf(r)
+	return found == nil && jwterrors.ReasonOf(err) == jwterrors.TokenMissing
 }
 
 // A headersOnly is the ResponseWriter of a preflight. No browser shows a script
