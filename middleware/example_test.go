@@ -426,3 +426,28 @@ func ExampleConfig_sources() {
 	// hello, alice no-store, private
 	// AUTH_REQUEST_INVALID: a token in a cookie and another in the query
 }
+
+func ExampleRequireAnyScope() {
+	h := exampleAuth().Handler(middleware.RequireAnyScope("api:write", "admin")(hello))
+	ask(h, exampleToken("admin"))
+	ask(h, exampleToken("api:read"))
+	// Output:
+	// 200 hello, alice
+	// 403 Bearer error="insufficient_scope", error_description="The token does not carry the required scope.", reason="AUTH_SCOPE_INSUFFICIENT", scope="api:write admin"
+}
+
+func ExampleRequireClaim() {
+	auth := exampleAuth()
+	ask(auth.Handler(middleware.RequireClaim("tenant", "acme")(hello)), exampleToken(""))
+	ask(auth.Handler(middleware.RequireClaim("tenant", "globex")(hello)), exampleToken(""))
+	// Output:
+	// 200 hello, alice
+	// 403 Bearer error="insufficient_scope", error_description="The token does not carry the required claim.", reason="AUTH_SCOPE_INSUFFICIENT"
+}
+
+// Money moves only within five minutes of a login.
+func ExampleRequireAuthentication() {
+	recent := middleware.RequireAuthentication(middleware.Authentication{MaxAge: 5 * time.Minute})
+	ask(exampleAuth().Handler(recent(hello)), exampleToken(""))
+	// Output: 401 Bearer error="insufficient_user_authentication", error_description="A stronger or more recent login is required.", reason="AUTH_AUTHENTICATION_INSUFFICIENT", max_age="300"
+}
