@@ -109,6 +109,13 @@ type Config struct {
 	// It may be called more than once for a request.
 	TokenFrom func(*http.Request) (string, error)
 
+	// Skip returns whether a route is public: its requests pass without being
+	// looked at, and without claims, whether they have a token or not. Guards
+	// behind Handler refuse them nevertheless. Nil means that no route is. It
+	// should compare r.URL.Path exactly, as the router behind does. Check and
+	// Verify do not ask it.
+	Skip func(r *http.Request) bool
+
 	// CheckPreflights makes Handler check CORS preflights as all other requests,
 	// which refuses them for want of a token. See [Middleware.Handler].
 	CheckPreflights bool
@@ -179,6 +186,7 @@ func New(config Config) (*Middleware, error) {
 		logger:        config.Logger,
 		now:           config.Now,
 
+		skip:            config.Skip,
 		checkPreflights: config.CheckPreflights,
 	}
 	m.sources = config.sources(m.maxTokenBytes)

@@ -28,6 +28,7 @@ type authContext struct {
 	by     *Middleware // nil when no Middleware was involved
 
 	preflight bool // by let a CORS preflight pass
+	observed  bool // by refuses nothing
 }
 
 func (c *authContext) Value(key any) any {

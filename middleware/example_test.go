@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -450,4 +452,49 @@ func ExampleRequireAuthentication() {
 	recent := middleware.RequireAuthentication(middleware.Authentication{MaxAge: 5 * time.Minute})
 	ask(exampleAuth().Handler(recent(hello)), exampleToken(""))
 	// Output: 401 Bearer error="insufficient_user_authentication", error_description="A stronger or more recent login is required.", reason="AUTH_AUTHENTICATION_INSUFFICIENT", max_age="300"
+}
+
+// Before enforcement is turned on, the log tells what it would refuse.
+func ExampleMiddleware_Observe() {
+	auth, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS256(exampleSecret),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+		Logger: slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+				if a.Key == slog.TimeKey || a.Key == "time" {
+					return slog.Attr{}
+				}
+				return a
+			},
+		})),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ask(auth.Observe(hello), "")
+	// Output:
+	// level=INFO msg="middleware: request would be refused" error.reason=AUTH_TOKEN_MISSING
+	// 200 hello, whoever you are
+}
+
+func ExampleConfig_skip() {
+	auth, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS256(exampleSecret),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+		Skip:     func(r *http.Request) bool { return r.URL.Path == "/login" },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, path := range []string{"/login", "/login/", "/orders"} {
+		w := httptest.NewRecorder()
+		auth.Handler(hello).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		fmt.Println(path, w.Code)
+	}
+	// Output:
+	// /login 200
+	// /login/ 401
+	// /orders 401
 }

@@ -152,7 +152,7 @@ func RequireAuthentication(required Authentication) func(http.Handler) http.Hand
 }
 
 // guard lets requests pass whose claims judge accepts, and the CORS preflights
-// that Handler let pass.
+// that Handler let pass. Behind Observe it lets all pass.
 func guard(judge func(*authContext) error) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -165,7 +165,11 @@ func guard(judge func(*authContext) error) func(http.Handler) http.Handler {
 			default:
 				err = judge(c)
 			}
-			if err != nil {
+			switch {
+			case err == nil:
+			case c.observed:
+				c.by.report(r, err, "would be refused")
+			default:
 				c.by.answer(w, r, err)
 				return
 			}

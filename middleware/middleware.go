@@ -27,6 +27,7 @@ type Middleware struct {
 	now           func() time.Time
 
 	sources         []source // where tokens are
+	skip            func(*http.Request) bool
 	checkPreflights bool
 }
 
@@ -78,12 +79,22 @@ func (m *Middleware) Optional(next http.Handler) http.Handler {
 	return m.wrap(next, allowAnonymous)
 }
 
+// Observe is Handler with the enforcement off: all requests pass, those that
+// Handler would answer without claims, and guards behind it let all pass, too.
+// What would have been refused is told to [Config].Logger, with the text
+// "middleware: request would be refused" and the level of a refusal. It is for
+// finding out what Handler will do before it does it.
+func (m *Middleware) Observe(next http.Handler) http.Handler {
+	return m.wrap(next, observe)
+}
+
 // A mode is what becomes of requests that do not pass Check.
 type mode int
 
 const (
 	enforce        mode = iota // they are answered
 	allowAnonymous             // they are, except those without a token
+	observe                    // they pass, and are reported
 )
 
 func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
@@ -92,18 +103,24 @@ func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 			m.answer(w, r, errZero())
 			return
 		}
-		c := &authContext{Context: r.Context(), by: m}
-		if m.preflight(r) {
+		c := &authContext{Context: r.Context(), by: m, observed: mode == observe}
+		switch {
+		case m.skip != nil && m.skip(r):
+		case m.preflight(r):
 			c.preflight = true
 			w = &headersOnly{ResponseWriter: w}
-		} else {
+		default:
 			claims, found, err := m.check(r)
 			if found != nil && found.name == inQuery {
 				w.Header().Set("Cache-Control", "no-store, private")
 			}
 			// The reason alone does not tell: it may be one of the caller's making.
 			anonymous := found == nil && jwterrors.ReasonOf(err) == jwterrors.TokenMissing
-			if err != nil && !(mode == allowAnonymous && anonymous) {
+			switch {
+			case err == nil || mode == allowAnonymous && anonymous:
+			case mode == observe:
+				m.report(r, err, "would be refused")
+			default:
 				m.answer(w, r, err)
 				return
 			}
@@ -125,14 +142,20 @@ func (m *Middleware) answer(w http.ResponseWriter, r *http.Request, err error) {
 		jwterrors.Responder{}.Respond(w, r, err)
 		return
 	}
-	if m.logger != nil {
-		level := slog.LevelInfo
-		if jwterrors.ReasonOf(err).Status() >= http.StatusInternalServerError {
-			level = slog.LevelWarn
-		}
-		m.logger.Log(r.Context(), level, "middleware: request refused", "error", err)
-	}
+	m.report(r, err, "refused")
 	m.respond(w, r, err)
+}
+
+// report logs what became of a request.
+func (m *Middleware) report(r *http.Request, err error, what string) {
+	if m.logger == nil {
+		return
+	}
+	level := slog.LevelInfo
+	if jwterrors.ReasonOf(err).Status() >= http.StatusInternalServerError {
+		level = slog.LevelWarn
+	}
+	m.logger.Log(r.Context(), level, "middleware: request "+what, "error", err)
 }
 
 // refuse returns the error of one check.

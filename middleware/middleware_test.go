@@ -31,7 +31,7 @@ func TestWithoutNewEverythingIsRefused(t *testing.T) {
 			_, err := auth.Check(request("Bearer " + good()))
 			assert.ErrorIs(t, err, jwterrors.TokenGenericError)
 			assert.ErrorIs(t, verify(auth, good()), jwterrors.TokenGenericError)
-			for _, h := range []http.Handler{auth.Handler(next), auth.Optional(next)} {
+			for _, h := range []http.Handler{auth.Handler(next), auth.Optional(next), auth.Observe(next)} {
 				for _, r := range []*http.Request{request(), request("Bearer " + good())} {
 					w := httptest.NewRecorder()
 					h.ServeHTTP(w, r)
@@ -545,4 +545,111 @@ func TestAllocations(t *testing.T) {
 		}
 	})
 	assert.LessOrEqual(t, allocated, 16.0)
+}
+
+// With enforcement off, requests pass and the log tells which would not. (MO-15)
+func TestObserve(t *testing.T) {
+	var mu sync.Mutex
+	var text bytes.Buffer
+	auth := newAuth(t, func(c *middleware.Config) {
+		c.Logger = slog.New(slog.NewTextHandler(&locked{&mu, &text}, nil))
+	})
+	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, ok := middleware.FromContext(r.Context())
+		if !ok {
+			c = &middleware.Claims{Subject: "nobody"}
+		}
+		_, _ = io.WriteString(w, c.Subject)
+	})
+	for _, c := range []struct {
+		name    string
+		handler http.Handler
+		header  []string
+		body    string
+		want    jwterrors.Reason // in the log; "" for nothing
+	}{
+		{"a good token", auth.Observe(who), []string{"Bearer " + good()}, "alice", ""},
+		{"none", auth.Observe(who), nil, "nobody", jwterrors.TokenMissing},
+		{"an expired one", auth.Observe(who), []string{"Bearer " + hs(hsHeader, claims().with("exp", 1640086400))}, "nobody", jwterrors.TokenExpired},
+		{"two", auth.Observe(who), []string{"Bearer a", "Bearer b"}, "nobody", jwterrors.RequestInvalid},
+		{"one that lacks a scope", auth.Observe(middleware.RequireScopes("admin")(who)), []string{"Bearer " + good()}, "alice", jwterrors.ScopeInsufficient},
+		{"none at a guard", auth.Observe(middleware.RequireScopes("admin")(who)), nil, "nobody", jwterrors.TokenMissing},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text.Reset()
+			server := httptest.NewServer(c.handler)
+			defer server.Close()
+			resp := get(t, server.URL, c.header...)
+			assert.Equal(t, 200, resp.StatusCode)
+			assert.Equal(t, c.body, string(must(io.ReadAll(resp.Body))))
+			assert.Empty(t, resp.Header.Get("WWW-Authenticate"))
+			mu.Lock()
+			defer mu.Unlock()
+			if c.want == "" {
+				assert.Empty(t, text.String())
+				return
+			}
+			assert.Contains(t, text.String(), "request would be refused")
+			assert.Contains(t, text.String(), string(c.want))
+		})
+	}
+	t.Run("what Handler does behind it", func(t *testing.T) {
+		w := httptest.NewRecorder()
+		auth.Observe(auth.Handler(who)).ServeHTTP(w, request())
+		expect(t, w.Result(), 401, jwterrors.TokenMissing)
+	})
+}
+
+// A locked writer is for loggers of several goroutines.
+type locked struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+// Login and signup are public, everything else is not. (JG-19)
+func TestSkip(t *testing.T) {
+	auth := newAuth(t, func(c *middleware.Config) {
+		c.Skip = func(r *http.Request) bool { return r.URL.Path == "/login" }
+	})
+	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, ok := middleware.FromContext(r.Context())
+		_, _ = io.WriteString(w, map[bool]string{true: "claims", false: "nobody"}[ok])
+	})
+	for _, c := range []struct {
+		name   string
+		h      http.Handler
+		path   string
+		header []string
+		reason jwterrors.Reason
+		body   string
+	}{
+		{"a public route", auth.Handler(who), "/login", nil, "", "nobody"},
+		{"with a good token", auth.Handler(who), "/login", []string{"Bearer " + good()}, "", "nobody"},
+		{"with a bad token", auth.Handler(who), "/login", []string{"Bearer x"}, "", "nobody"},
+		{"with a guard", auth.Handler(middleware.RequireScopes()(who)), "/login", []string{"Bearer " + good()}, jwterrors.TokenMissing, ""},
+		{"behind another Middleware", newAuth(t).Handler(auth.Handler(who)), "/login", []string{"Bearer " + good()}, "", "nobody"},
+		{"another route", auth.Handler(who), "/me", nil, jwterrors.TokenMissing, ""},
+		{"another route with a token", auth.Handler(who), "/me", []string{"Bearer " + good()}, "", "claims"},
+		{"a path below", auth.Handler(who), "/login/x", nil, jwterrors.TokenMissing, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			server := httptest.NewServer(c.h)
+			defer server.Close()
+			resp := get(t, server.URL+c.path, c.header...)
+			if c.reason != "" {
+				expect(t, resp, 401, c.reason)
+				return
+			}
+			assert.Equal(t, 200, resp.StatusCode)
+			assert.Equal(t, c.body, string(must(io.ReadAll(resp.Body))))
+		})
+	}
+	_, err := auth.Check(httptest.NewRequest("GET", "/login", nil))
+	assert.ErrorIs(t, err, jwterrors.TokenMissing, "Check does not ask")
 }
