@@ -1,0 +1,212 @@
+package bench_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/rsa"
+	"crypto/sha256"
+	"hash"
+	"math/big"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// BenchmarkVerify is a request that a whole middleware lets pass, with a token
+// that it sees for the first time, or the same token each time.
+func BenchmarkVerify(b *testing.B) {
+	for _, alg := range algorithms {
+		b.Run("alg="+alg, func(b *testing.B) {
+			b.Run("sight=first/mode=serial", func(b *testing.B) {
+				b.Run("impl=bare", func(b *testing.B) { benchmarkBare(b, alg) })
+				eachImplementation(b, alg, false, func(b *testing.B, impl implementation) {
+					firstSight(b, impl, alg)
+				})
+			})
+			b.Run("sight=first/mode=parallel", func(b *testing.B) {
+				eachImplementation(b, alg, false, func(b *testing.B, impl implementation) {
+					firstSightParallel(b, impl, alg)
+				})
+			})
+			b.Run("sight=repeat/mode=serial", func(b *testing.B) {
+				eachImplementation(b, alg, true, func(b *testing.B, impl implementation) {
+					repeat(b, warm(b, impl, alg), rings[alg]()[0], true)
+				})
+			})
+			b.Run("sight=repeat/mode=parallel", func(b *testing.B) {
+				eachImplementation(b, alg, true, func(b *testing.B, impl implementation) {
+					repeatParallel(b, warm(b, impl, alg), rings[alg]()[0])
+				})
+			})
+		})
+	}
+}
+
+// BenchmarkRefuse is a request that a whole middleware refuses, with its own
+// answer, written to nowhere. The middleware has accepted another one before.
+func BenchmarkRefuse(b *testing.B) {
+	for _, alg := range []string{"HS256", "RS256"} {
+		for _, name := range []string{"expired", "forged", "garbage", "dots", "deep"} {
+			b.Run("alg="+alg+"/case="+name+"/mode=serial", func(b *testing.B) {
+				authorization := bad(alg)[name]
+				eachImplementation(b, alg, false, func(b *testing.B, impl implementation) {
+					repeat(b, warm(b, impl, alg), authorization, false)
+				})
+			})
+		}
+	}
+}
+
+func eachImplementation(b *testing.B, alg string, repeats bool, run func(*testing.B, implementation)) {
+	for _, impl := range implementations() {
+		if impl.can(alg) && (repeats || !impl.repeatOnly) {
+			b.Run("impl="+impl.name, func(b *testing.B) { run(b, impl) })
+		}
+	}
+}
+
+func ignore(string) {}
+
+// benchmarkBare is the operation on a signature and, where the operation takes
+// one, on a finished digest.
+func benchmarkBare(b *testing.B, alg string) {
+	token := strings.TrimPrefix(rings[alg]()[0], "Bearer ")
+	dot := strings.LastIndexByte(token, '.')
+	input, signature := []byte(token[:dot]), must(strict.DecodeString(token[dot+1:]))
+	digest := sha256.Sum256(input)
+	var verify func() bool
+	switch public := keys[alg]().public.(type) {
+	case []byte:
+		var mac hash.Hash = hmac.New(sha256.New, public)
+		var sum [sha256.Size]byte
+		verify = func() bool {
+			mac.Reset()
+			mac.Write(input)
+			return hmac.Equal(mac.Sum(sum[:0]), signature)
+		}
+	case *rsa.PublicKey:
+		verify = func() bool { return rsa.VerifyPKCS1v15(public, crypto.SHA256, digest[:], signature) == nil }
+	case *ecdsa.PublicKey:
+		r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
+		verify = func() bool { return ecdsa.Verify(public, digest[:], r, s) }
+	case ed25519.PublicKey:
+		verify = func() bool { return ed25519.Verify(public, input, signature) }
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !verify() {
+			b.Fatal("the signature is refused")
+		}
+	}
+}
+
+// firstSight serves tokens of which no handler has seen one before: at the end
+// of the ring, a handler that remembers is replaced by a new one, off the clock.
+func firstSight(b *testing.B, impl implementation, alg string) {
+	ring := rings[alg]()
+	h, w, r := warm(b, impl, alg), newSink(), request("")
+	authorization := r.Header["Authorization"]
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		authorization[0] = ring[i]
+		w.reset()
+		h.ServeHTTP(w, r)
+		if w.refused() {
+			b.Fatalf("refused with %d", w.status)
+		}
+		if i++; i == len(ring) {
+			i = 0
+			if impl.remembers {
+				b.StopTimer()
+				h = warm(b, impl, alg)
+				b.StartTimer()
+			}
+		}
+	}
+}
+
+// warm returns a handler that has what does not depend on the token: its keys
+// are fetched, its connections open.
+func warm(b *testing.B, impl implementation, alg string) http.Handler {
+	h, w := impl.build(b, alg, ignore), newSink()
+	h.ServeHTTP(w, request(warmup(alg)))
+	if w.refused() {
+		b.Fatalf("%s refuses with %d", impl.name, w.status)
+	}
+	return h
+}
+
+// warmup returns a good token that is in no ring.
+func warmup(alg string) string { return "Bearer " + keys[alg]().token(goodClaims().payload(-1)) }
+
+// firstSightParallel does the same on all cores: each goroutine has a part of
+// the ring to itself, and replaces the handler of all when it begins again.
+// That is on the clock, but rare.
+func firstSightParallel(b *testing.B, impl implementation, alg string) {
+	ring := rings[alg]()
+	part := len(ring) / runtime.GOMAXPROCS(0)
+	first := warm(b, impl, alg)
+	var handler atomic.Pointer[http.Handler]
+	handler.Store(&first)
+	var goroutines atomic.Int64
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		own := ring[part*int(goroutines.Add(1)-1):][:part]
+		w, r := newSink(), request("")
+		authorization := r.Header["Authorization"]
+		for i := 0; pb.Next(); {
+			authorization[0] = own[i]
+			w.reset()
+			(*handler.Load()).ServeHTTP(w, r)
+			if w.refused() {
+				b.Errorf("refused with %d", w.status)
+				return
+			}
+			if i++; i == part {
+				i = 0
+				if impl.remembers {
+					fresh := impl.build(b, alg, ignore)
+					handler.Store(&fresh)
+				}
+			}
+		}
+	})
+}
+
+// repeat serves the same request again and again, which is to be accepted or
+// refused each time.
+func repeat(b *testing.B, h http.Handler, authorization string, accept bool) {
+	w, r := newSink(), request(authorization)
+	h.ServeHTTP(w, r)
+	b.ReportAllocs()
+	for b.Loop() {
+		w.reset()
+		h.ServeHTTP(w, r)
+		if w.refused() == accept {
+			b.Fatalf("answered with %d", w.status)
+		}
+	}
+}
+
+func repeatParallel(b *testing.B, h http.Handler, authorization string) {
+	h.ServeHTTP(newSink(), request(authorization))
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		w, r := newSink(), request(authorization)
+		for pb.Next() {
+			w.reset()
+			h.ServeHTTP(w, r)
+			if w.refused() {
+				b.Errorf("refused with %d", w.status)
+				return
+			}
+		}
+	})
+}
