@@ -63,6 +63,11 @@ type Config struct {
 	// []string{"at+jwt"}.
 	TokenTypes []string
 
+	// UserKey is the rule for tokens that name their user in "email" or
+	// "userId". Nil means that there is none, and that either, both or neither
+	// may be there.
+	UserKey *UserKeyRule
+
 	// Revocations is asked whether a token was revoked. Nil means that tokens
 	// are valid until they expire.
 	Revocations Revocations
@@ -190,6 +195,9 @@ func New(config Config) (*Middleware, error) {
 		checkPreflights: config.CheckPreflights,
 	}
 	m.sources = config.sources(m.maxTokenBytes)
+	if config.UserKey != nil {
+		m.userKey = new(*config.UserKey)
+	}
 	if m.now == nil {
 		m.now = time.Now
 	}

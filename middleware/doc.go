@@ -43,9 +43,11 @@
 //  7. AUTH_TOKEN_EXPIRATION_INVALID, AUTH_TOKEN_EXPIRED,
 //     AUTH_TOKEN_NOT_YET_VALID: lifetime, "exp", "nbf", "iat".
 //  8. AUTH_TOKEN_ISSUER_INVALID, AUTH_TOKEN_AUDIENCE_INVALID: "iss", "aud".
-//  9. AUTH_TOKEN_INVALIDATED: it was revoked. AUTH_STORE_UNAVAILABLE: whether it
+//  9. AUTH_TOKEN_PAYLOAD_INVALID, AUTH_TOKEN_USER_KEY_INVALID: the user key, where
+//     Config has a rule for it.
+//  10. AUTH_TOKEN_INVALIDATED: it was revoked. AUTH_STORE_UNAVAILABLE: whether it
 //     was cannot be known now.
-//  10. The caller's own check, with its reason or AUTH_TOKEN_GENERIC_ERROR.
+//  11. The caller's own check, with its reason or AUTH_TOKEN_GENERIC_ERROR.
 //
 // # What is left to the caller
 //

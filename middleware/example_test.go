@@ -498,3 +498,36 @@ func ExampleConfig_skip() {
 	// /login/ 401
 	// /orders 401
 }
+
+// Tokens of a JWT-enabled API key, for the user whose address is in the path.
+func ExampleUserKeyRule() {
+	auth, err := middleware.New(middleware.Config{
+		Keys:                middleware.HS256(exampleSecret),
+		InsecureAnyIssuer:   true, // such tokens name neither,
+		InsecureAnyAudience: true, // so the secret must be for this alone
+		UserKey: &middleware.UserKeyRule{
+			Matches: func(_ context.Context, r *http.Request, key middleware.UserKey) (bool, error) {
+				return r != nil && r.URL.Path == "/users/"+key.Email, nil
+			},
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	now := time.Now().Unix()
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"email": "alice@example.com", "iat": now, "exp": now + 900,
+	}).SignedString(exampleSecret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, path := range []string{"/users/alice@example.com", "/users/bob@example.com"} {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		_, err := auth.Check(r)
+		fmt.Println(path, err)
+	}
+	// Output:
+	// /users/alice@example.com <nil>
+	// /users/bob@example.com AUTH_TOKEN_USER_KEY_INVALID: the request is about another user
+}

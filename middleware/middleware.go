@@ -20,6 +20,7 @@ type Middleware struct {
 	maxLifetime   time.Duration
 	maxTokenBytes int
 	types         []string
+	userKey       *UserKeyRule
 	revocations   Revocations
 	validate      func(context.Context, *Claims) error
 	respond       func(http.ResponseWriter, *http.Request, error)
@@ -54,7 +55,7 @@ func (m *Middleware) check(r *http.Request) (*Claims, *source, error) {
 	if err != nil {
 		return nil, found, m.explain(err, "", nil)
 	}
-	claims, err := m.Verify(r.Context(), token)
+	claims, err := m.verify(r.Context(), token, r)
 	return claims, found, err
 }
 

@@ -28,14 +28,19 @@ func judgeRevocation(ctx context.Context, revoked Revocations, c *Claims) error 
 	yes, err := revoked.Revoked(ctx, c.SessionID, c.ID, c.Subject, c.IssuedAt)
 	switch {
 	case err != nil:
-		e := &jwterrors.Error{Reason: jwterrors.StoreUnavailable, Err: err}
-		if inner := (*jwterrors.Error)(nil); errors.As(err, &inner) && inner != nil {
-			e.RetryAfter = inner.RetryAfter
-		}
-		return e
+		return unknown(err)
 	case yes:
 		return refuse(jwterrors.TokenInvalidated, nil)
 	default:
 		return nil
 	}
+}
+
+// unknown is the refusal for want of an answer.
+func unknown(err error) error {
+	e := &jwterrors.Error{Reason: jwterrors.StoreUnavailable, Err: err}
+	if inner := (*jwterrors.Error)(nil); errors.As(err, &inner) && inner != nil {
+		e.RetryAfter = inner.RetryAfter
+	}
+	return e
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -18,18 +19,26 @@ import (
 // The checks stand in a fixed order, and a token that is wrong in several ways
 // is refused for the first: length, alphabet and three parts; header (algorithm,
 // type, key name, extensions); key; signature; payload; lifetime, expiry, start,
-// issue; issuer, audience; revocation; the caller's own check. Nothing that a
+// issue; issuer, audience; user key; revocation; the caller's own check. Nothing that a
 // token says is believed before its signature.
 func (m *Middleware) Verify(ctx context.Context, token string) (*Claims, error) {
 	if !m.ready() {
 		return nil, errZero()
 	}
+	return m.verify(ctx, token, nil)
+}
+
+// verify is Verify. The request is nil where there is none.
+func (m *Middleware) verify(ctx context.Context, token string, request *http.Request) (*Claims, error) {
 	now := m.now()
 	r, is, err := m.authentic(ctx, token, now)
 	if err != nil {
 		return nil, m.explain(err, token, nil)
 	}
-	if err := m.acceptable(ctx, r, is, now); err != nil {
+	if err := m.acceptable(r, is, now); err != nil {
+		return nil, m.explain(err, token, &r.Claims)
+	}
+	if err := m.allowed(ctx, request, &r.Claims); err != nil {
 		return nil, m.explain(err, token, &r.Claims)
 	}
 	return &r.Claims, nil
@@ -150,8 +159,8 @@ func (h *header) signed(parts jws.Token) bool {
 	return false
 }
 
-// acceptable judges the claims of an authentic token.
-func (m *Middleware) acceptable(ctx context.Context, r *record, is *issuer, now time.Time) error {
+// acceptable judges the claims of an authentic token, by themselves.
+func (m *Middleware) acceptable(r *record, is *issuer, now time.Time) error {
 	if err := r.judgeKind(); err != nil {
 		return err
 	}
@@ -164,12 +173,19 @@ func (m *Middleware) acceptable(ctx context.Context, r *record, is *issuer, now 
 	if !is.anyAudience && !slices.ContainsFunc(r.Audience, func(a string) bool { return slices.Contains(is.audience, a) }) {
 		return refuse(jwterrors.TokenAudienceInvalid, errors.New("none of the audiences is ours"))
 	}
-	// The rule for user keys (email or userId) has its place here.
-	if err := judgeRevocation(ctx, m.revocations, &r.Claims); err != nil {
+	return nil
+}
+
+// allowed asks everybody else about claims that are acceptable.
+func (m *Middleware) allowed(ctx context.Context, request *http.Request, c *Claims) error {
+	if err := m.userKey.judge(ctx, request, c); err != nil {
+		return err
+	}
+	if err := judgeRevocation(ctx, m.revocations, c); err != nil {
 		return err
 	}
 	if m.validate != nil {
-		return m.validate(ctx, &r.Claims)
+		return m.validate(ctx, c)
 	}
 	return nil
 }
