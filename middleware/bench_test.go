@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,7 +12,8 @@ import (
 	"github.com/tokenloop/tokenloop/middleware"
 )
 
-// First sight of a token, as a whole middleware. internal/bench has the peers.
+// A token as a whole middleware sees it, for the first time where its name does
+// not say otherwise. internal/bench has the peers.
 func BenchmarkHandler(b *testing.B) {
 	next := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	document := jwkSet(jwk(&rsaKey().PublicKey, object{"kid": "r"}), jwk(&ecKey.PublicKey, object{"kid": "e"}), jwk(edKey.Public(), object{"kid": "d"}))
@@ -24,17 +26,19 @@ func BenchmarkHandler(b *testing.B) {
 		auth  *middleware.Middleware
 		token string
 	}{
-		{"HS256", newAuth(b), good()},
-		{"HS256 of two issuers", newAuth(b, two), good()},
-		{"HS256 with escapes", newAuth(b), hs(hsHeader, claims().with("name", "a \"quoted\" name"))},
-		{"RS256", withKeys(b, local), sign(jwt.SigningMethodRS256, rsaKey(), object{"alg": "RS256", "kid": "r"}, claims())},
-		{"ES256", withKeys(b, local), sign(jwt.SigningMethodES256, ecKey, object{"alg": "ES256", "kid": "e"}, claims())},
-		{"EdDSA", withKeys(b, local), sign(jwt.SigningMethodEdDSA, edKey, object{"alg": "EdDSA", "kid": "d"}, claims())},
+		{"HS256 seen before", newAuth(b), good()},
+		{"RS256 seen before", withKeys(b, local), sign(jwt.SigningMethodRS256, rsaKey(), object{"alg": "RS256", "kid": "r"}, claims())},
+		{"HS256", newAuth(b, uncached), good()},
+		{"HS256 of two issuers", newAuth(b, uncached, two), good()},
+		{"HS256 with escapes", newAuth(b, uncached), hs(hsHeader, claims().with("name", "a \"quoted\" name"))},
+		{"RS256", keyed(b, local), sign(jwt.SigningMethodRS256, rsaKey(), object{"alg": "RS256", "kid": "r"}, claims())},
+		{"ES256", keyed(b, local), sign(jwt.SigningMethodES256, ecKey, object{"alg": "ES256", "kid": "e"}, claims())},
+		{"EdDSA", keyed(b, local), sign(jwt.SigningMethodEdDSA, edKey, object{"alg": "EdDSA", "kid": "d"}, claims())},
 		{"forged", newAuth(b), sign(jwt.SigningMethodHS256, random(32), hsHeader, claims())},
-		{"expired", newAuth(b), hs(hsHeader, claims().with("exp", 1640086400))},
+		{"expired", newAuth(b, uncached), hs(hsHeader, claims().with("exp", 1640086400))},
 		{"8 KiB of dots", newAuth(b), strings.Repeat(".", 8192)},
 		{"8 KiB of one part", newAuth(b), strings.Repeat("e", 8192)},
-		{"an unknown kid", withKeys(b, local), sign(jwt.SigningMethodES256, ecKey, object{"alg": "ES256", "kid": "x"}, claims())},
+		{"an unknown kid", keyed(b, local), sign(jwt.SigningMethodES256, ecKey, object{"alg": "ES256", "kid": "x"}, claims())},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			h, w, r := c.auth.Handler(next), httptest.NewRecorder(), request("Bearer "+c.token)
@@ -46,4 +50,40 @@ func BenchmarkHandler(b *testing.B) {
 			}
 		})
 	}
+}
+
+func uncached(c *middleware.Config) { c.CacheBytes = middleware.NoCache }
+
+func keyed(b *testing.B, keys middleware.KeySource) *middleware.Middleware {
+	return newAuth(b, uncached, func(c *middleware.Config) { c.Keys = keys })
+}
+
+// First sight with the cache on: each token is new, and is put in the cache.
+func BenchmarkDistinctTokens(b *testing.B) {
+	tokens := make([]string, 1<<16) // more than the cache holds
+	for i := range tokens {
+		tokens[i] = hs(hsHeader, claims().with("jti", strconv.Itoa(i)))
+	}
+	for name, auth := range map[string]*middleware.Middleware{"with cache": newAuth(b), "without": newAuth(b, uncached)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, err := auth.Verify(b.Context(), tokens[i%len(tokens)]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkHitInParallel(b *testing.B) {
+	auth, token := newAuth(b), good()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := verify(auth, token); err != nil {
+				b.Error(err)
+			}
+		}
+	})
 }

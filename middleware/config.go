@@ -68,6 +68,16 @@ type Config struct {
 	// may be there.
 	UserKey *UserKeyRule
 
+	// CacheBytes is how much memory the cache of verified tokens may take, in
+	// bytes. Zero means 16777216, and NoCache that there is none.
+	//
+	// A token that is in it is not verified again. Whether it has expired and
+	// whether it was revoked, UserKey and Validate are looked at for each
+	// request nevertheless, and it counts only as long as its issuer's keys are
+	// those that it was verified with. The cache belongs to one Middleware, and
+	// so to its issuers, audience and token types.
+	CacheBytes int
+
 	// Revocations is asked whether a token was revoked. Nil means that tokens
 	// are valid until they expire.
 	Revocations Revocations
@@ -162,12 +172,16 @@ type Issuer struct {
 // NoLeeway is the Leeway that tolerates no difference between clocks.
 const NoLeeway time.Duration = -1
 
+// NoCache is the CacheBytes of a Middleware that remembers no tokens.
+const NoCache = -1
+
 // What zero means in a Config.
 const (
 	defaultLeeway        = 30 * time.Second
 	defaultMaxLifetime   = 365 * 24 * time.Hour
 	defaultMaxTokenBytes = 8192
 	defaultMaxFormBytes  = 65536
+	defaultCacheBytes    = 16 << 20
 )
 
 var defaultTokenTypes = []string{"at+jwt", "jwt", ""}
@@ -195,6 +209,12 @@ func New(config Config) (*Middleware, error) {
 		checkPreflights: config.CheckPreflights,
 	}
 	m.sources = config.sources(m.maxTokenBytes)
+	switch {
+	case config.CacheBytes < NoCache:
+		mistake("CacheBytes is %d, and can be 0 or more or NoCache", config.CacheBytes)
+	case config.CacheBytes != NoCache:
+		m.cache = newCache(cmp.Or(config.CacheBytes, defaultCacheBytes))
+	}
 	if config.UserKey != nil {
 		m.userKey = new(*config.UserKey)
 	}

@@ -65,6 +65,9 @@ func TestMistakesInTheConfig(t *testing.T) {
 			c.InsecureAnyAudience = true
 			c.Issuers = []middleware.Issuer{{Issuer: "b", Keys: middleware.HS256(random(32))}}
 		}, "Audience is empty"},
+		{"no cache", func(c *middleware.Config) { c.CacheBytes = middleware.NoCache }, ""},
+		{"a cache of one byte", func(c *middleware.Config) { c.CacheBytes = 1 }, ""},
+		{"a cache of less", func(c *middleware.Config) { c.CacheBytes = -2 }, "CacheBytes"},
 		{"a cookie", func(c *middleware.Config) { c.TokenCookie = "__Host-token" }, ""},
 		{"a cookie with a wrong name", func(c *middleware.Config) { c.TokenCookie = "a b" }, "TokenCookie"},
 		{"origins of no cookie", func(c *middleware.Config) { c.CookieOrigins = http.NewCrossOriginProtection() }, "CookieOrigins"},

@@ -49,6 +49,10 @@
 //     was cannot be known now.
 //  11. The caller's own check, with its reason or AUTH_TOKEN_GENERIC_ERROR.
 //
+// Tokens that passed the checks 2 to 8 are remembered, in a bounded cache, for as
+// long as the issuer's keys stay what they are. For those, time and the checks 9
+// to 11 are all that is left (see [Config].CacheBytes).
+//
 // # What is left to the caller
 //
 // TLS, cross-origin rules (whose preflights pass, see [Middleware.Handler]), and

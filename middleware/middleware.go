@@ -20,6 +20,7 @@ type Middleware struct {
 	maxLifetime   time.Duration
 	maxTokenBytes int
 	types         []string
+	cache         *cache // nil for none
 	userKey       *UserKeyRule
 	revocations   Revocations
 	validate      func(context.Context, *Claims) error

@@ -31,26 +31,61 @@ func (m *Middleware) Verify(ctx context.Context, token string) (*Claims, error) 
 // verify is Verify. The request is nil where there is none.
 func (m *Middleware) verify(ctx context.Context, token string, request *http.Request) (*Claims, error) {
 	now := m.now()
-	r, is, err := m.authentic(ctx, token, now)
-	if err != nil {
+	r, err := m.seenBefore(token, now)
+	if r == nil {
+		r, err = m.firstSight(ctx, token, now)
+	}
+	if err == nil {
+		err = m.allowed(ctx, request, &r.Claims)
+	}
+	switch {
+	case err == nil:
+		return &r.Claims, nil
+	case r == nil:
 		return nil, m.explain(err, token, nil)
-	}
-	if err := m.acceptable(r, is, now); err != nil {
+	default:
 		return nil, m.explain(err, token, &r.Claims)
 	}
-	if err := m.allowed(ctx, request, &r.Claims); err != nil {
-		return nil, m.explain(err, token, &r.Claims)
-	}
-	return &r.Claims, nil
 }
 
-// authentic reads a token and verifies its signature. A cache of tokens that
-// were verified before has its place behind wellFormed: everything after that
-// depends only on the token and on the keySet.
-func (m *Middleware) authentic(ctx context.Context, token string, now time.Time) (*record, *issuer, error) {
+// seenBefore returns what a token says that was verified before with the keys that
+// the issuer has now, and whether it is still valid. It returns nil for others.
+func (m *Middleware) seenBefore(token string, now time.Time) (*record, error) {
+	if len(token) > m.maxTokenBytes {
+		return nil, nil
+	}
+	e := m.cache.get(token)
+	if e == nil || e.is.keys.snapshot(now) != e.set {
+		return nil, nil
+	}
+	r := e.record.copy()
+	err := m.judgeTime(&r.Claims, now)
+	if err != nil && over(now, r.ExpiresAt) {
+		m.cache.drop(e)
+	}
+	return r, err
+}
+
+// firstSight returns what a token says, as far as it was verified, and whether it
+// is acceptable.
+func (m *Middleware) firstSight(ctx context.Context, token string, now time.Time) (*record, error) {
+	r, is, set, err := m.authentic(ctx, token, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.acceptable(r, is, now); err != nil {
+		return r, err
+	}
+	m.cache.put(token, is, set, r, now)
+	return r, nil
+}
+
+// authentic reads a token and verifies its signature. It returns the keys that
+// it did this with, too.
+func (m *Middleware) authentic(ctx context.Context, token string, now time.Time) (*record, *issuer, *keySet, error) {
 	parts, err := wellFormed(token, m.maxTokenBytes)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	is, early := m.issuerOf(parts.Payload)
 	set := is.keys.snapshot(now)
@@ -58,26 +93,26 @@ func (m *Middleware) authentic(ctx context.Context, token string, now time.Time)
 	known := h != nil
 	if !known {
 		if h, err = readHeader(parts.Header, m.types, is.keys.allows); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		if set, err = is.findKeys(ctx, now, set, h); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 	if !h.signed(parts) {
-		return nil, nil, refuse(jwterrors.TokenSignatureInvalid, errors.New("the signature is not that of the key"))
+		return nil, nil, nil, refuse(jwterrors.TokenSignatureInvalid, errors.New("the signature is not that of the key"))
 	}
 	if !known {
 		is.memo.put(set, parts.Header, h)
 	}
 	if early != nil {
-		return early, is, nil
+		return early, is, set, nil
 	}
 	r, err := decodeClaims(parts.Payload)
 	if err != nil {
-		return nil, nil, refuse(jwterrors.TokenPayloadInvalid, err)
+		return nil, nil, nil, refuse(jwterrors.TokenPayloadInvalid, err)
 	}
-	return r, is, nil
+	return r, is, set, nil
 }
 
 // wellFormed cuts a token in its parts and makes sure that it is spelled in the
