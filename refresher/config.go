@@ -5,18 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
 
-// NoSkew is the Skew of a client that trusts its clock.
-const NoSkew = time.Duration(-1)
-
-// NoRetries is the MaxRetries of a refresh that is tried once.
-const NoRetries = -1
+// Values for fields of Config in which zero means the default.
+const (
+	NoRefreshWindow time.Duration = -1 // RefreshWindow: refresh when the token has expired
+	NoSkew          time.Duration = -1 // Skew: trust the clock
+	NoMaxLifetime   time.Duration = -1 // MaxLifetime: any lifetime will do
+	NoRetries                     = -1 // MaxRetries: try once
+)
 
 // Config configures a Transport. Origins is required, and so is one of AuthURL,
 // Source and Push.
@@ -38,7 +43,12 @@ type Config struct {
 	// everybody on the way can read the tokens.
 	InsecureAllowHTTP bool
 
-	// Source gets new tokens. Nil means <AuthURL>/refresh.
+	// OnlyOrigins makes requests to other origins fail with
+	// AUTH_HOST_NOT_ALLOWED. Without it they are sent, without a token.
+	OnlyOrigins bool
+
+	// Source gets new tokens. Nil means <AuthURL>/refresh. An AuthHandler is
+	// a Source.
 	Source Source
 
 	// Push means that nobody is asked for tokens: when they are needed,
@@ -50,18 +60,25 @@ type Config struct {
 	// with proxies, HTTP/2 and certificates is its own business.
 	Base http.RoundTripper
 
-	// Store keeps the tokens. Nil means a MemoryStore.
+	// Store keeps the tokens. Nil means a MemoryStore. It is read when the
+	// first request comes, or by Restore.
 	Store Store
 
 	// RefreshWindow is how long before its expiry a token is refreshed in the
 	// background, less up to a tenth at random; never more than half of the
-	// token's lifetime. Zero means 60 seconds.
+	// token's lifetime. Zero means 60 seconds, NoRefreshWindow means that it
+	// is refreshed when it has expired or was refused.
 	RefreshWindow time.Duration
 
 	// Skew is how long before its expiry a token is no longer sent, since the
 	// server's clock may be ahead; never more than a quarter of its lifetime.
 	// Zero means 30 seconds, NoSkew means not at all.
 	Skew time.Duration
+
+	// MaxLifetime is how long a JWT may be valid, from "iat" to "exp": one
+	// that is valid for that long or longer is refused. Zero means 365 days,
+	// NoMaxLifetime means no limit.
+	MaxLifetime time.Duration
 
 	// MaxRetries is how often a failed refresh is repeated, RetryBackoff how
 	// the waits in between grow, and RetryInterval the first of them. Zero
@@ -87,16 +104,19 @@ type Config struct {
 	// mend. Zero means one minute.
 	Pause time.Duration
 
-	// MaxFailures is how many generations of tokens in a row may fail before
-	// nothing more is tried. Any success counts from the beginning again; new
-	// tokens, a new session and Resume do, too. Zero means 10.
+	// MaxFailures is how many generations of tokens in a row may be refused
+	// before nobody is asked for new ones any more and requests that need one
+	// fail with AUTH_PAUSED. An answer of 2xx or 3xx counts from the beginning
+	// again, and so do a new session and Resume. Outages do not count. Zero
+	// means 10.
 	MaxFailures int
 
 	// Refusals are the answers that mean "get another token". Nil means a 401
 	// of which the reason, if it gives one, can be cured by a new token.
 	Refusals []Refusal
 
-	// Codes maps codes of foreign servers to reasons.
+	// Codes maps codes in the answers of foreign servers, the issuer's and the
+	// API's, to reasons. See jwterrors.Reader.
 	Codes map[string]jwterrors.Reason
 
 	// Issuer and Audience are what the claims "iss" and "aud" of new tokens
@@ -104,24 +124,27 @@ type Config struct {
 	// this finds mistakes, not forgeries.
 	Issuer, Audience string
 
+	// The three listeners are called one after the other, on a goroutine that
+	// exists while there is something to tell. They may call the Transport.
+	// One that is slow or panics changes nothing, except that new tokens wait
+	// for OnRefresh for one second at the most.
+
 	// OnFailure is told of everything that went wrong with a token or a
-	// refresh, with the reason, whose token it was and when. It is for logs
-	// and, in push mode, for getting a token.
+	// refresh: the reason, whose token it was, its first characters, and
+	// when. Refusals are told once for each generation of tokens. When 256
+	// events wait for a slow listener, failures are dropped.
 	OnFailure func(*jwterrors.Error)
 
 	// OnSessionExpired is told once for each session that the server ended:
-	// the user must log in again.
+	// the user must log in again. Logout does not call it.
 	OnSessionExpired func(*jwterrors.Error)
 
-	// OnRefresh is told of new tokens before a request uses them.
+	// OnRefresh is told of the tokens that a refresh has brought, before a
+	// request uses them.
 	OnRefresh func(Tokens)
 
-	// The three are called one after the other, on a goroutine of their own.
-	// They may call the Transport. One that is slow or panics holds up no
-	// request; requests wait for OnRefresh for one second at the most.
-
-	// Logger is told what a developer wants to know, at the levels Debug and
-	// Warn. Nil means that nobody is.
+	// Logger is told of failures at the level Warn and of refreshes at the
+	// level Debug. Nil means that nobody is.
 	Logger *slog.Logger
 
 	// Now returns the time. Nil means time.Now.
@@ -129,21 +152,21 @@ type Config struct {
 }
 
 // New returns a Transport, or everything that is wrong with config. It starts
-// nothing: the store is read when the first request comes.
+// nothing.
 func New(config Config) (*Transport, error) {
 	var mistakes []error
 	mistake := func(format string, args ...any) {
 		mistakes = append(mistakes, fmt.Errorf("refresher: "+format, args...))
 	}
 	t := &Transport{
-		base: config.Base, store: config.Store, source: config.Source, refusals: config.Refusals,
-		reader: jwterrors.Reader{Codes: config.Codes},
+		base: config.Base, store: config.Store, source: config.Source, onlyOrigins: config.OnlyOrigins,
+		refusals: slices.Clone(config.Refusals), reader: jwterrors.Reader{Codes: codes(config)},
 		window: cmp.Or(config.RefreshWindow, 60*time.Second), skew: cmp.Or(config.Skew, 30*time.Second),
 		maxRetries: cmp.Or(config.MaxRetries, 5), backoff: config.RetryBackoff,
 		retryInterval: cmp.Or(config.RetryInterval, 2*time.Second), maxRetryInterval: cmp.Or(config.MaxRetryInterval, time.Minute),
 		noJitter: config.NoJitter, pause: cmp.Or(config.Pause, time.Minute),
 		attemptTimeout: cmp.Or(config.AttemptTimeout, 15*time.Second), refreshTimeout: cmp.Or(config.RefreshTimeout, 2*time.Minute),
-		maxFailures: int32(cmp.Or(config.MaxFailures, 10)), maxLifetime: 365 * 24 * time.Hour,
+		maxFailures: int32(min(cmp.Or(config.MaxFailures, 10), math.MaxInt32)), maxLifetime: cmp.Or(config.MaxLifetime, 365*24*time.Hour),
 		issuer: config.Issuer, audience: config.Audience,
 		onFailure: config.OnFailure, onExpired: config.OnSessionExpired, onRefresh: config.OnRefresh,
 		logger: config.Logger, now: config.Now, closed: make(chan struct{}),
@@ -205,19 +228,26 @@ func New(config Config) (*Transport, error) {
 		t.source = t.endpoint
 	}
 
-	if config.Skew == NoSkew {
-		t.skew = 0
-	}
-	if config.MaxRetries == NoRetries {
-		t.maxRetries = 0
-	}
-	for name, d := range map[string]time.Duration{
-		"RefreshWindow": t.window, "Skew": t.skew, "RetryInterval": t.retryInterval, "MaxRetryInterval": t.maxRetryInterval,
-		"AttemptTimeout": t.attemptTimeout, "RefreshTimeout": t.refreshTimeout, "Pause": t.pause,
-		"MaxRetries": time.Duration(t.maxRetries), "MaxFailures": time.Duration(t.maxFailures),
+	switchedOff(&t.window, NoRefreshWindow)
+	switchedOff(&t.skew, NoSkew)
+	switchedOff(&t.maxRetries, NoRetries)
+	switchedOff(&t.maxLifetime, NoMaxLifetime)
+	for _, field := range []struct {
+		name  string
+		value int64
+	}{
+		{"RefreshWindow", int64(t.window)}, {"Skew", int64(t.skew)}, {"MaxLifetime", int64(t.maxLifetime)},
+		{"MaxRetries", int64(t.maxRetries)}, {"RetryInterval", int64(t.retryInterval)}, {"MaxRetryInterval", int64(t.maxRetryInterval)},
+		{"AttemptTimeout", int64(t.attemptTimeout)}, {"RefreshTimeout", int64(t.refreshTimeout)},
+		{"Pause", int64(t.pause)}, {"MaxFailures", int64(t.maxFailures)},
 	} {
-		if d < 0 {
-			mistake("%s is negative", name)
+		if field.value < 0 {
+			mistake("%s is negative", field.name)
+		}
+	}
+	for _, r := range t.refusals {
+		if r.Status < 400 || r.Status > 499 {
+			mistake("a Refusal has the status %d, which is no 4xx", r.Status)
 		}
 	}
 	if t.backoff != Exponential && t.backoff != Linear {
@@ -226,9 +256,33 @@ func New(config Config) (*Transport, error) {
 	if err := errors.Join(mistakes...); err != nil {
 		return nil, err
 	}
-	sess := newSession(0, Identity{})
-	t.state.Store(&state{status: unloaded, session: sess, gen: &generation{}})
+	first := &state{status: unloaded, session: newSession(0, Identity{}), gen: &generation{}}
+	if config.Store == nil {
+		first.status = anonymous // there is nothing to read
+	}
+	t.state.Store(first)
 	return t, nil
+}
+
+// switchedOff makes the value that means "off" a zero.
+func switchedOff[T comparable](value *T, off T) {
+	if *value == off {
+		var zero T
+		*value = zero
+	}
+}
+
+// codes returns the codes that are understood: those of config.Codes, and those
+// of its Refusals that nobody else knows.
+func codes(config Config) map[string]jwterrors.Reason {
+	all := make(map[string]jwterrors.Reason)
+	for _, r := range config.Refusals {
+		if r.Code != "" && !jwterrors.Reason(r.Code).Known() {
+			all[r.Code] = jwterrors.TokenGenericError
+		}
+	}
+	maps.Copy(all, config.Codes)
+	return all
 }
 
 // shown hides what a URL may hold beside its host.

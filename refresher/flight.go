@@ -151,6 +151,8 @@ func (t *Transport) await(ctx context.Context, f *flight, st *state) (*state, er
 		return nil, f.err
 	case cur.status != active:
 		return nil, cur.over()
+	case cur.gen == st.gen:
+		return nil, &jwterrors.Error{Reason: jwterrors.RefreshUnavailable, Err: errors.New("refresher: no token came")}
 	}
 	return cur, nil
 }
@@ -176,17 +178,25 @@ func (t *Transport) detach(limit time.Duration) (context.Context, context.Cancel
 func (t *Transport) fly(f *flight, st *state) {
 	ctx, cancel := t.detach(t.refreshTimeout)
 	defer cancel()
-	failed := t.failed(0, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: errPanicked})
-	defer func() { t.land(f, st, failed) }() // after a Goexit, too
+	var failed *failure
+	ended := false
+	defer func() {
+		if !ended { // runtime.Goexit in the source or the store
+			failed = t.failed(0, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: errPanicked})
+			t.report(st, failed.err)
+		}
+		t.land(f, st, failed)
+	}()
 	for n := 0; ; n++ {
 		e := t.attempt(ctx, f, st)
 		if e == nil {
-			failed = nil
+			ended, failed = true, nil
 			return
 		}
 		failed = t.failed(n, e)
 		t.report(st, e)
 		if failed.class != transient || n == t.maxRetries || !t.sleep(ctx, failed.notBefore, f, st) {
+			ended = true
 			return
 		}
 	}

@@ -52,7 +52,6 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 	if err != nil {
 		return refuse(jwterrors.TokenPayloadInvalid, "the claims of the token cannot be read")
 	}
-	from, expiry := tokens.Received, tokens.Expiry
 	if claims == nil {
 		if t.issuer != "" || t.audience != "" || !sess.identity.IsZero() {
 			return refuse(jwterrors.TokenFormatInvalid, "the token is not a JWT, so that nothing in it can be checked")
@@ -60,7 +59,7 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 	} else {
 		st.owner = ownerOf(claims)
 		switch life, known := lifetime(claims, now); {
-		case known && life >= t.maxLifetime:
+		case known && t.maxLifetime > 0 && life >= t.maxLifetime:
 			return refuse(jwterrors.TokenExpirationInvalid, fmt.Sprintf("the token is valid for %v or longer", t.maxLifetime))
 		case t.issuer != "" && claims.Issuer != t.issuer:
 			return refuse(jwterrors.TokenIssuerInvalid, "the token is from another issuer")
@@ -69,17 +68,12 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 		case !sess.identity.IsZero() && !sess.identity.owns(claims):
 			return refuse(jwterrors.TokenUserKeyInvalid, "the token is for another user")
 		}
-		if expiry.IsZero() && !claims.Expiry.IsZero() {
-			expiry = claims.Expiry
-			if !claims.IssuedAt.IsZero() {
-				from = claims.IssuedAt
-			}
+		if tokens.Expiry.IsZero() {
+			st.tokens.Expiry = claims.Expiry
 		}
 	}
-	st.tokens.Expiry = expiry
-	st.refreshAt, st.expiresAt = t.times(from, expiry)
+	st.refreshAt, st.expiresAt = t.times(tokens.Received, st.tokens.Expiry)
 	st.header = []string{"Bearer " + tokens.AccessToken}
-	st.header = st.header[:1:1]
 	return st, nil
 }
 

@@ -127,8 +127,9 @@ func (t *Transport) Identify(ctx context.Context, id Identity, options ...Identi
 		return err
 	}
 	err := t.persist(ctx, next)
+	f := t.join(next, false)
 	if t.source != nil {
-		if _, failed := t.await(ctx, t.join(next, false), next); failed != nil {
+		if _, failed := t.await(ctx, f, next); failed != nil {
 			err = errors.Join(failed, err)
 		}
 	}

@@ -55,7 +55,7 @@ func TestTenThousandRefusalsCostOneRefresh(t *testing.T) { // NV-14, AX-07, JG-2
 		}
 		return false
 	})
-	client := tr.Client()
+	client := &http.Client{Transport: tr} // without the timeout of Client
 	ok := crowd(10_000, func(int) bool {
 		status, err := get(t.Context(), client, api+"/first")
 		return err == nil && status == 200
@@ -70,7 +70,7 @@ func TestLateRefusalsOfAnOldTokenCostNothing(t *testing.T) {
 	s := newService()
 	tr := offline(t, s, nil)
 	login(t, tr)
-	client := tr.Client()
+	client := &http.Client{Transport: tr} // without the timeout of Client
 	var arrived sync.WaitGroup
 	arrived.Add(1000)
 	release := make(chan struct{})
@@ -110,7 +110,7 @@ func TestTheFirstCallerMayLeave(t *testing.T) { // D9
 		<-release
 		return r.Context().Err() != nil // nobody takes it along
 	})
-	client := tr.Client()
+	client := &http.Client{Transport: tr} // without the timeout of Client
 	ctx, leave := context.WithCancel(t.Context())
 	first := make(chan error)
 	go func() { _, err := get(ctx, client, api); first <- err }()
@@ -161,7 +161,7 @@ func TestAFailingEndpointIsCalledOncePerStep(t *testing.T) { // AX-11, AX-12, IT
 						times = append(times, time.Since(start))
 						return fail(w, r)
 					})
-					client := tr.Client()
+					client := &http.Client{Transport: tr} // without the timeout of Client
 					ok := crowd(50, func(int) bool {
 						status, err := get(t.Context(), client, api)
 						return err == nil && status == 401 // the answer that they had
@@ -216,7 +216,7 @@ func TestALogoutDuringARefreshWins(t *testing.T) { // MO-13, NV-17, NV-18
 				_, _ = io.WriteString(w, `{"access_token":"late-access-token-of-the-old-session","expires_in":600,"refresh_token":"late-refresh-token"}`)
 				return true
 			})
-			client := tr.Client()
+			client := &http.Client{Transport: tr} // without the timeout of Client
 			failed := make(chan error, 20)
 			for range 20 {
 				go func() { _, err := get(t.Context(), client, api); failed <- err }()
@@ -344,7 +344,7 @@ func TestAPanicOrGoexitLeavesNobodyHanging(t *testing.T) { // IT-14, IT-30
 					s.expire()
 					bad.Store(true)
 					store.set(where, how.do)
-					client := tr.Client()
+					client := &http.Client{Transport: tr} // without the timeout of Client
 					answered := crowd(50, func(int) bool {
 						ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 						defer cancel()
