@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// results are the rows of all rounds.
+type results struct {
+	rows  map[string]*row // by the name that go test prints, without its ends
+	order []string        // their names, as they were run
+	cpu   string
+	procs int // GOMAXPROCS
+}
+
+// A row is one benchmark, with a sample of each round.
+type row struct {
+	group, impl string // what is done, and who does it
+	samples     []sample
+}
+
+type sample struct{ ns, bytes, allocs float64 }
+
+func newResults() *results { return &results{rows: map[string]*row{}, cpu: "unknown CPU", procs: 1} }
+
+// A line is "BenchmarkGroup/impl=who-2  100  20.5 ns/op  16 B/op  2 allocs/op".
+var line = regexp.MustCompile(`^Benchmark(\S+?)/impl=(\S+?)(?:-(\d+))?\s+\d+\s+(.*)$`)
+
+// add reads the output of one round and returns how many rows it had.
+func (r *results) add(output *bufio.Scanner) (int, error) {
+	n := 0
+	for output.Scan() {
+		text := output.Text()
+		if cpu, ok := strings.CutPrefix(text, "cpu: "); ok {
+			r.cpu = cpu
+		}
+		m := line.FindStringSubmatch(text)
+		if m == nil {
+			continue
+		}
+		s, err := readSample(m[4])
+		if err != nil {
+			return 0, fmt.Errorf("%q: %w", text, err)
+		}
+		if m[3] != "" {
+			r.procs, _ = strconv.Atoi(m[3])
+		}
+		name := m[1] + "/impl=" + m[2]
+		if r.rows[name] == nil {
+			r.rows[name] = &row{group: m[1], impl: m[2]}
+			r.order = append(r.order, name)
+		}
+		r.rows[name].samples = append(r.rows[name].samples, s)
+		n++
+	}
+	return n, output.Err()
+}
+
+// readSample reads pairs of a value and its unit.
+func readSample(text string) (s sample, err error) {
+	fields := strings.Fields(text)
+	for i := 0; i+1 < len(fields); i += 2 {
+		value, err := strconv.ParseFloat(fields[i], 64)
+		if err != nil {
+			return s, err
+		}
+		switch fields[i+1] {
+		case "ns/op":
+			s.ns = value
+		case "B/op":
+			s.bytes = value
+		case "allocs/op":
+			s.allocs = value
+		}
+	}
+	if s.ns <= 0 {
+		return s, fmt.Errorf("there is no time in it")
+	}
+	return s, nil
+}
+
+// group returns the rows of a group, the fastest first.
+func (r *results) group(name string) []*row {
+	var all []*row
+	for _, row := range r.rows {
+		if row.group == name {
+			all = append(all, row)
+		}
+	}
+	slices.SortFunc(all, func(a, b *row) int {
+		if a.ns() < b.ns() {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+// groups returns the names of the groups, as they were run.
+func (r *results) groups() []string {
+	var names []string
+	for _, name := range r.order {
+		if group := r.rows[name].group; !slices.Contains(names, group) {
+			names = append(names, group)
+		}
+	}
+	return names
+}
+
+// find returns the row of a group that is called impl, or nil.
+func (r *results) find(group, impl string) *row { return r.rows[group+"/impl="+impl] }
+
+// fastestPeer returns the fastest of the rows of a group that are what others
+// would use instead of us, or nil.
+func (r *results) fastestPeer(group string) *row {
+	for _, row := range r.group(group) {
+		if !slices.Contains(noPeers, row.impl) {
+			return row
+		}
+	}
+	return nil
+}
+
+// noPeers are us, and the rows that are there for comparison alone.
+var noPeers = []string{"tokenloop", "bare", "floor", "floor-seen", "floor-clone", "golang-jwt-parts", "azcore-pipeline"}
+
+func (r *row) ns() float64     { return r.median(func(s sample) float64 { return s.ns }) }
+func (r *row) bytes() float64  { return r.median(func(s sample) float64 { return s.bytes }) }
+func (r *row) allocs() float64 { return r.median(func(s sample) float64 { return s.allocs }) }
+
+func (r *row) median(of func(sample) float64) float64 {
+	var values []float64
+	for _, s := range r.samples {
+		values = append(values, of(s))
+	}
+	return median(values)
+}
+
+// spread returns how far the slowest sample is above the fastest, as a part of
+// the median.
+func (r *row) spread() float64 {
+	low, high := math.Inf(1), 0.0
+	for _, s := range r.samples {
+		low, high = min(low, s.ns), max(high, s.ns)
+	}
+	return (high - low) / r.ns()
+}
+
+// ratio returns the median over the rounds of a's time divided by b's. It is
+// NaN if one of them is nil.
+func ratio(a, b *row) float64 {
+	if a == nil || b == nil {
+		return math.NaN()
+	}
+	var ratios []float64
+	for i := range min(len(a.samples), len(b.samples)) {
+		ratios = append(ratios, a.samples[i].ns/b.samples[i].ns)
+	}
+	return median(ratios)
+}
+
+// median returns the middle of values, or the mean of the two in the middle.
+func median(values []float64) float64 {
+	slices.Sort(values)
+	half := len(values) / 2
+	if len(values)%2 == 1 {
+		return values[half]
+	}
+	return (values[half-1] + values[half]) / 2
+}
