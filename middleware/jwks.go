@@ -28,8 +28,10 @@ type JWKSOptions struct {
 
 	// RefreshAfter is the age at which the set is fetched again, in the
 	// background, when a token is verified: so long a key can live on here
-	// after the issuer removed it, while the endpoint answers. Up to a tenth
-	// is taken off at random. Zero means 15 minutes.
+	// after the issuer removed it, while the endpoint answers. An answer that
+	// is fresh for less by its Cache-Control (RFC 9111) is fetched again then,
+	// but not within a minute. Up to a tenth is taken off at random. Zero means
+	// 15 minutes.
 	RefreshAfter time.Duration
 
 	// MaxStale is the age at which the set is not used any more. Until then, an
@@ -109,6 +111,7 @@ type jwks struct {
 type jwksState struct {
 	set       *keySet
 	document  string
+	etag      string    // "" for none
 	fetchedAt time.Time // when the fetch began
 	refreshAt time.Time // the earliest time for the next one
 }
@@ -122,6 +125,10 @@ type flight struct {
 
 // maxAbsent limits the number of kids that are remembered as absent.
 const maxAbsent = 1024
+
+// leastRefresh is the shortest time after which an endpoint can ask to be asked
+// again.
+const leastRefresh = time.Minute
 
 // The wait after failed fetches: the first, doubled each time, up to the last.
 const (
@@ -272,22 +279,21 @@ func (s *jwks) start(now time.Time, missing string) *flight {
 	s.flight = f
 	began := time.Now()
 	go func() {
-		var set *keySet
-		var document string
+		var got fetched
 		err := f.err // stays when the client panics or exits
 		defer func() {
 			if v := recover(); v != nil {
 				err = errors.New("the HTTP client panicked")
 			}
-			s.finish(f, now, now.Add(time.Since(began)), set, document, err, missing)
+			s.finish(f, now, now.Add(time.Since(began)), got, err, missing)
 		}()
-		set, document, err = s.fetch()
+		got, err = s.fetch(s.state.Load())
 	}()
 	return f
 }
 
 // finish publishes the outcome of a fetch.
-func (s *jwks) finish(f *flight, began, now time.Time, set *keySet, document string, err error, missing string) {
+func (s *jwks) finish(f *flight, began, now time.Time, got fetched, err error, missing string) {
 	if err != nil && s.options.Logger != nil {
 		s.options.Logger.Warn("middleware: fetch the JWK Set", "host", host(s.url), "error", err)
 	}
@@ -308,13 +314,17 @@ func (s *jwks) finish(f *flight, began, now time.Time, set *keySet, document str
 	}
 	s.failures = 0
 	s.retryAt = time.Time{}
-	if last != nil && last.document == document {
-		set = last.set
+	if last != nil && last.document == got.document {
+		got.set = last.set
 	}
-	early := time.Duration(rand.Int64N(int64(s.options.RefreshAfter)/10 + 1))
-	s.state.Store(&jwksState{set, document, began, began.Add(s.options.RefreshAfter - early)})
-	f.set = set
-	if !set.has(missing) {
+	after := s.options.RefreshAfter
+	if got.maxAge >= 0 {
+		after = min(after, max(got.maxAge, leastRefresh))
+	}
+	early := time.Duration(rand.Int64N(int64(after)/10 + 1))
+	s.state.Store(&jwksState{got.set, got.document, got.etag, began, began.Add(after - early)})
+	f.set = got.set
+	if !got.set.has(missing) {
 		s.remember(missing, now)
 	}
 }

@@ -624,3 +624,88 @@ func TestFailedFetchesAreLogged(t *testing.T) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A set that has not changed is not sent again.
+func TestTheETag(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, a, b := &endpoint{}, newNamed("a"), newNamed("b")
+		var asked []string
+		set, etag := jwkSet(a.jwk()), `"1"`
+		e.fail(func(w http.ResponseWriter, r *http.Request) {
+			asked = append(asked, r.Header.Get("If-None-Match"))
+			w.Header().Set("ETag", etag)
+			if r.Header.Get("If-None-Match") == etag {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			_, _ = w.Write(set)
+		})
+		auth := withKeys(t, e.keys())
+		for range 3 {
+			require.NoError(t, verify(auth, a.token()))
+			synctest.Wait()
+			time.Sleep(16 * time.Minute)
+		}
+		assert.Equal(t, []string{"", `"1"`, `"1"`}, asked)
+		// Each of these answers counts as a fetch: the set does not grow too old.
+		time.Sleep(5*time.Hour + 30*time.Minute)
+		require.NoError(t, verify(auth, a.token()))
+		synctest.Wait()
+		set, etag = jwkSet(b.jwk()), `"2"`
+		time.Sleep(time.Minute)
+		require.NoError(t, verify(auth, b.token()))
+		require.ErrorIs(t, verify(auth, a.token()), jwterrors.TokenKeyUnknown)
+		assert.Equal(t, []string{"", `"1"`, `"1"`, `"1"`, `"1"`}, asked[:5])
+	})
+}
+
+// A 304 to a request that did not ask for one is no set.
+func TestNotModifiedFromTheStart(t *testing.T) {
+	e := &endpoint{}
+	e.fail(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotModified) })
+	unavailable(t, verify(withKeys(t, e.keys()), newNamed("a").token()))
+}
+
+// An endpoint can ask to be asked more often, and not more seldom.
+func TestCacheControl(t *testing.T) {
+	for _, c := range []struct {
+		header http.Header
+		after  time.Duration // when the set is fetched again
+	}{
+		{nil, 15 * time.Minute},
+		{http.Header{"Cache-Control": {"public, max-age=300"}}, 5 * time.Minute},
+		{http.Header{"Cache-Control": {"public", "MAX-AGE=\"300\""}}, 5 * time.Minute},
+		{http.Header{"Cache-Control": {"max-age=600"}, "Age": {"300"}}, 5 * time.Minute},
+		{http.Header{"Cache-Control": {"max-age=600"}, "Age": {"900"}}, time.Minute},
+		{http.Header{"Cache-Control": {"max-age=86400"}}, 15 * time.Minute},
+		{http.Header{"Cache-Control": {"max-age=0"}}, time.Minute},
+		{http.Header{"Cache-Control": {"no-store"}}, time.Minute},
+		{http.Header{"Cache-Control": {"max-age=600, no-cache"}}, time.Minute},
+		{http.Header{"Cache-Control": {"max-age=-1"}}, 15 * time.Minute},
+		{http.Header{"Cache-Control": {"max-age=99999999999999999999"}}, 15 * time.Minute},
+		{http.Header{"Cache-Control": {"s-maxage=60"}}, 15 * time.Minute},
+	} {
+		t.Run(fmt.Sprint(c.header), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e, a := &endpoint{}, newNamed("a")
+				set := jwkSet(a.jwk())
+				e.fail(func(w http.ResponseWriter, r *http.Request) {
+					for name, values := range c.header {
+						w.Header()[name] = values
+					}
+					_, _ = w.Write(set)
+				})
+				auth := withKeys(t, e.keys())
+				require.NoError(t, verify(auth, a.token()))
+				time.Sleep(c.after*9/10 - time.Second)
+				require.NoError(t, verify(auth, a.token()))
+				synctest.Wait()
+				assert.EqualValues(t, 1, e.fetches.Load())
+				time.Sleep(c.after/10 + time.Second)
+				require.NoError(t, verify(auth, a.token()))
+				synctest.Wait()
+				assert.EqualValues(t, 2, e.fetches.Load())
+			})
+		})
+	}
+}
