@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
-
-	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
 
 // Defaults of Config.
@@ -103,7 +102,10 @@ type Config struct {
 	// changes nothing. Nil means none.
 	OnEvent func(Event)
 
-	// Respond answers refused requests. Nil means a jwterrors.Responder.
+	// Respond answers refused requests. An err that is a *jwterrors.Error with
+	// a Status of 404, 405, 413 or 415 is to be answered with it, every other
+	// one with the status of its reason. Nil means a jwterrors.Responder, and
+	// its form for those four.
 	Respond func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Logger gets a record for what the operator should know: stores that do
@@ -186,7 +188,7 @@ func New(c Config) (*Issuer, error) {
 		wrong("IdleTTL, %v, must be longer than AccessTTL and Grace together, %v", c.IdleTTL, c.AccessTTL+c.Grace)
 	}
 	if c.Respond == nil {
-		c.Respond = jwterrors.Responder{}.Respond
+		c.Respond = respond
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -199,7 +201,7 @@ func New(c Config) (*Issuer, error) {
 	}
 	c.Audience = slices.Clone(c.Audience)
 	c.MasterKeys = nil // masters has copies; nothing else needs them
-	i := &Issuer{c: c, masters: masters}
+	i := &Issuer{c: c, masters: masters, claims: firstClaims(c.Issuer, c.Audience)}
 	i.routes()
 	return i, nil
 }
@@ -220,7 +222,8 @@ func checkIssuer(s string) error {
 }
 
 func isLoopback(host string) bool {
-	return host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 func orDefault[T comparable](value, otherwise T) T {

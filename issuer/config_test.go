@@ -25,6 +25,7 @@ func TestAConfigThatWouldFailOpenIsRefused(t *testing.T) {
 	}{
 		{"no issuer", func(c *issuer.Config) { c.Issuer = "" }, "Issuer"},
 		{"a plain http issuer", func(c *issuer.Config) { c.Issuer = "http://id.example.com" }, "https"},
+		{"a plain http issuer that looks local", func(c *issuer.Config) { c.Issuer = "http://127.0.0.1.example.com" }, "https"},
 		{"an issuer with a query", func(c *issuer.Config) { c.Issuer = "https://id.example.com?x" }, "query"},
 		{"an issuer that is no URL", func(c *issuer.Config) { c.Issuer = "me" }, "URL"},
 		{"no audience", func(c *issuer.Config) { c.Audience = nil }, "Audience"},

@@ -26,7 +26,9 @@
 //	DELETE /auth/sessions?others=true  bearer token: 204
 //	GET    /auth/.well-known/jwks.json the public keys
 //
-// Refusals carry a reason of the package errors.
+// Refusals carry a reason of the package errors, and so do 404, 405, 413 and 415.
+// The operator ends sessions with [Issuer.RevokeSession] and
+// [Issuer.RevokeSubject].
 //
 // # Refresh tokens
 //

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -31,6 +32,7 @@ func exampleConfig() issuer.Config {
 		Keys:       ring,
 		MasterKeys: []issuer.MasterKey{{Secret: bytes.Repeat([]byte("fake"), 8)}},
 		Store:      issuer.NewMemoryStore(),
+		Logger:     slog.New(slog.DiscardHandler),
 		Authenticate: func(_ context.Context, c issuer.Credentials) (issuer.User, error) {
 			if c.Username != "alice" || c.Password != "correct horse battery staple" {
 				return issuer.User{}, jwterrors.CredentialsInvalid
@@ -206,4 +208,72 @@ func ExampleMemoryStore() {
 	// <nil>
 	// true <nil>
 	// false <nil>
+}
+
+func ExampleIssuer_RevokeSession() {
+	iss, err := issuer.New(exampleConfig())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, tokens := post(iss, "/auth/login", exampleLogin)
+	refreshToken := fmt.Sprint(tokens["refresh_token"])
+	id := strings.Split(refreshToken, ".")[2] // as in the claim "sid", and in events
+	fmt.Println(iss.RevokeSession(context.Background(), id))
+	status, refused := post(iss, "/auth/refresh", fmt.Sprintf(`{"refresh_token":%q}`, refreshToken))
+	fmt.Println(status, refused["reason"])
+	// Output:
+	// <nil>
+	// 401 AUTH_SESSION_REVOKED
+}
+
+func ExampleIssuer_RevokeSubject() {
+	iss, err := issuer.New(exampleConfig())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, tokens := post(iss, "/auth/login", exampleLogin)
+	fmt.Println(iss.RevokeSubject(context.Background(), "alice"))
+	status, refused := post(iss, "/auth/refresh", fmt.Sprintf(`{"refresh_token":%q}`, tokens["refresh_token"]))
+	fmt.Println(status, refused["reason"])
+	// Output:
+	// <nil>
+	// 401 AUTH_SESSION_REVOKED
+}
+
+func ExampleKey() {
+	key, err := issuer.NewSecretKey([]byte("an obviously fake secret, 32 bytes"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(key.Algorithm(), key.ID())
+	fmt.Println(key) // never the secret
+	// Output:
+	// HS256 82kSSCRRiKAPoQ3s
+	// HS256 key "82kSSCRRiKAPoQ3s"
+}
+
+func ExampleMasterKey() {
+	fmt.Printf("%+v\n", issuer.MasterKey{ID: "2026-11", Secret: bytes.Repeat([]byte("fake"), 8)})
+	// Output: master key "2026-11"
+}
+
+func ExampleCredentials() {
+	fmt.Printf("%+v\n", issuer.Credentials{Username: "alice", Password: "correct horse battery staple"})
+	// Output: credentials of alice
+}
+
+func ExampleSession_Live() {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	s := issuer.Session{ExpiresAt: now.Add(time.Hour), IdleUntil: now.Add(time.Minute)}
+	fmt.Println(s.Live(now), s.Live(now.Add(time.Minute)))
+	// Output: true false
+}
+
+func ExampleNewMemoryStore() {
+	_, err := issuer.NewMemoryStore().Get(context.Background(), "unknown")
+	fmt.Println(err)
+	// Output: issuer: no such session
 }

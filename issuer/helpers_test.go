@@ -76,6 +76,7 @@ func (s *safeBuffer) String() string {
 type denylist struct {
 	mu       sync.Mutex
 	sessions map[string]time.Time
+	subjects map[string]time.Time // issued before
 	fail     error
 }
 
@@ -88,8 +89,25 @@ func (d *denylist) DenySession(_ context.Context, sid string, until time.Time) e
 	d.sessions[sid] = until
 	return nil
 }
-func (d *denylist) DenyToken(context.Context, string, time.Time) error              { return nil }
-func (d *denylist) DenySubject(context.Context, string, time.Time, time.Time) error { return nil }
+
+func (d *denylist) DenyToken(context.Context, string, time.Time) error { return nil }
+
+func (d *denylist) DenySubject(_ context.Context, subject string, issuedBefore, _ time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fail != nil {
+		return d.fail
+	}
+	d.subjects = map[string]time.Time{subject: issuedBefore}
+	return nil
+}
+
+// failing makes the denylist fail with err, or work again.
+func (d *denylist) failing(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fail = err
+}
 
 func (d *denylist) has(sid string) bool {
 	d.mu.Lock()

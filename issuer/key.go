@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -15,7 +16,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"hash"
+	"log/slog"
 	"math/big"
+	"strconv"
+	"strings"
+	"sync"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -39,11 +45,11 @@ const (
 // as far as its crypto.Signer is.
 type Key struct {
 	id, algorithm string
-	private       any // what method signs with
-	public        any // what method verifies with
-	method        jwt.SigningMethod
-	jwk           json.RawMessage // nil for a secret, which is never published
-	header        string          // of access tokens, encoded
+	signature     func(input []byte) ([]byte, error)
+	method        jwt.SigningMethod // for verifying
+	public        any               // what method verifies with
+	jwk           json.RawMessage   // nil for a secret, which is never published
+	header        string            // of access tokens, encoded
 }
 
 // ID returns the kid: the thumbprint of the public key (RFC 7638), or of the
@@ -52,6 +58,15 @@ func (k *Key) ID() string { return k.id }
 
 // Algorithm returns the algorithm: HS256, RS256, ES256 or EdDSA.
 func (k *Key) Algorithm() string { return k.algorithm }
+
+// String names the key and hides what it signs with.
+func (k *Key) String() string { return k.algorithm + " key " + strconv.Quote(k.id) }
+
+// GoString is String.
+func (k *Key) GoString() string { return k.String() }
+
+// LogValue is String.
+func (k *Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // GenerateKey makes a new key for the algorithm: a secret of 32 bytes for HS256,
 // 2048 bits for RS256, P-256 for ES256, Ed25519 for EdDSA. It lives in memory
@@ -89,7 +104,7 @@ func NewSecretKey(secret []byte) (*Key, error) {
 	sum := sha256.Sum256(append([]byte("tokenloop HS256 kid\x00"), own...))
 	k := &Key{
 		id: base64.RawURLEncoding.EncodeToString(sum[:12]), algorithm: HS256,
-		private: own, public: own, method: jwt.SigningMethodHS256,
+		signature: newHMAC(own), method: jwt.SigningMethodHS256, public: own,
 	}
 	k.setHeader()
 	return k, nil
@@ -103,30 +118,24 @@ func NewKey(signer crypto.Signer) (*Key, error) {
 		return nil, errors.New("issuer: the signer is nil")
 	}
 	e := base64.RawURLEncoding.EncodeToString
-	k := &Key{private: signer}
+	k := &Key{}
 	var members string // as RFC 7638, Section 3.2, orders them
 	switch pub := signer.Public().(type) {
 	case *rsa.PublicKey:
 		if pub.N.BitLen() < minRSA {
 			return nil, fmt.Errorf("issuer: an RSA key needs %d bits, and this one has %d", minRSA, pub.N.BitLen())
 		}
-		k.algorithm, k.method, k.public = RS256, jwt.SigningMethodRS256, pub
+		k.algorithm, k.method, k.public, k.signature = RS256, jwt.SigningMethodRS256, pub, signRSA(signer)
 		members = fmt.Sprintf(`"e":%q,"kty":"RSA","n":%q`, e(big.NewInt(int64(pub.E)).Bytes()), e(pub.N.Bytes()))
-		if _, ok := signer.(*rsa.PrivateKey); !ok {
-			k.method = remote{k.method, signRSA}
-		}
 	case *ecdsa.PublicKey:
 		point, err := pub.Bytes()
 		if pub.Curve != elliptic.P256() || err != nil {
 			return nil, errors.New("issuer: an ECDSA key must be a point on P-256")
 		}
-		k.algorithm, k.method, k.public = ES256, jwt.SigningMethodES256, pub
+		k.algorithm, k.method, k.public, k.signature = ES256, jwt.SigningMethodES256, pub, signECDSA(signer)
 		members = fmt.Sprintf(`"crv":"P-256","kty":"EC","x":%q,"y":%q`, e(point[1:33]), e(point[33:]))
-		if _, ok := signer.(*ecdsa.PrivateKey); !ok {
-			k.method = remote{k.method, signECDSA}
-		}
 	case ed25519.PublicKey:
-		k.algorithm, k.method, k.public = EdDSA, jwt.SigningMethodEdDSA, pub
+		k.algorithm, k.method, k.public, k.signature = EdDSA, jwt.SigningMethodEdDSA, pub, signEd25519(signer)
 		members = fmt.Sprintf(`"crv":"Ed25519","kty":"OKP","x":%q`, e(pub))
 	default:
 		return nil, fmt.Errorf("issuer: a signer with a public key of type %T", pub)
@@ -162,47 +171,62 @@ func (k *Key) setHeader() {
 
 // sign makes the access token (RFC 9068, Section 2) of a payload.
 func (k *Key) sign(payload []byte) (string, error) {
-	n := base64.RawURLEncoding.EncodedLen(len(payload))
-	b := make([]byte, 0, len(k.header)+n+352)
-	b = append(append(b, k.header...), '.')
-	b = base64.RawURLEncoding.AppendEncode(b, payload)
-	sig, err := k.method.Sign(string(b), k.private)
+	e := base64.RawURLEncoding
+	input := make([]byte, 0, len(k.header)+1+e.EncodedLen(len(payload)))
+	input = append(append(input, k.header...), '.')
+	input = e.AppendEncode(input, payload)
+	sig, err := k.signature(input)
 	if err != nil {
 		return "", fmt.Errorf("issuer: sign with key %q: %w", k.id, err)
 	}
-	return string(base64.RawURLEncoding.AppendEncode(append(b, '.'), sig)), nil
+	var token strings.Builder
+	token.Grow(len(input) + 1 + e.EncodedLen(len(sig)))
+	token.Write(input)
+	token.WriteByte('.')
+	token.Write(e.AppendEncode(input[:0], sig)) // input has been copied
+	return token.String(), nil
 }
 
-// remote signs through a crypto.Signer whose private key is elsewhere.
-type remote struct {
-	jwt.SigningMethod // for its name and for verifying
-	sign              func(crypto.Signer, string) ([]byte, error)
+// newHMAC signs with hashes that are keyed already, which halves the time.
+func newHMAC(secret []byte) func([]byte) ([]byte, error) {
+	hashes := sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }}
+	return func(input []byte) ([]byte, error) {
+		h := hashes.Get().(hash.Hash)
+		defer hashes.Put(h)
+		h.Reset()
+		_, _ = h.Write(input) // a hash never fails
+		return h.Sum(nil), nil
+	}
 }
 
-func (m remote) Sign(input string, key any) ([]byte, error) {
-	return m.sign(key.(crypto.Signer), input)
+func signRSA(s crypto.Signer) func([]byte) ([]byte, error) {
+	return func(input []byte) ([]byte, error) {
+		digest := sha256.Sum256(input)
+		return s.Sign(rand.Reader, digest[:], crypto.SHA256)
+	}
 }
 
-func signRSA(s crypto.Signer, input string) ([]byte, error) {
-	digest := sha256.Sum256([]byte(input))
-	return s.Sign(rand.Reader, digest[:], crypto.SHA256)
+func signEd25519(s crypto.Signer) func([]byte) ([]byte, error) {
+	return func(input []byte) ([]byte, error) { return s.Sign(rand.Reader, input, crypto.Hash(0)) }
 }
 
 // signECDSA turns the ASN.1 form of ECDSA signers into the two numbers of 32
 // bytes that a JWS has (RFC 7518, Section 3.4).
-func signECDSA(s crypto.Signer, input string) ([]byte, error) {
-	digest := sha256.Sum256([]byte(input))
-	der, err := s.Sign(rand.Reader, digest[:], crypto.SHA256)
-	if err != nil {
-		return nil, err
+func signECDSA(s crypto.Signer) func([]byte) ([]byte, error) {
+	return func(input []byte) ([]byte, error) {
+		digest := sha256.Sum256(input)
+		der, err := s.Sign(rand.Reader, digest[:], crypto.SHA256)
+		if err != nil {
+			return nil, err
+		}
+		var sig struct{ R, S *big.Int }
+		if rest, err := asn1.Unmarshal(der, &sig); err != nil || len(rest) > 0 || sig.R.Sign() <= 0 || sig.S.Sign() <= 0 ||
+			sig.R.BitLen() > 256 || sig.S.BitLen() > 256 {
+			return nil, errors.New("the signer returned no ECDSA signature for P-256")
+		}
+		out := make([]byte, 64)
+		sig.R.FillBytes(out[:32])
+		sig.S.FillBytes(out[32:])
+		return out, nil
 	}
-	var sig struct{ R, S *big.Int }
-	if rest, err := asn1.Unmarshal(der, &sig); err != nil || len(rest) > 0 || sig.R.Sign() <= 0 || sig.S.Sign() <= 0 ||
-		sig.R.BitLen() > 256 || sig.S.BitLen() > 256 {
-		return nil, errors.New("the signer returned no ECDSA signature for P-256")
-	}
-	out := make([]byte, 64)
-	sig.R.FillBytes(out[:32])
-	sig.S.FillBytes(out[32:])
-	return out, nil
 }

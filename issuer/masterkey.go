@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 
@@ -20,8 +21,17 @@ type MasterKey struct {
 	ID string
 
 	// Secret is 32 random bytes or more.
-	Secret []byte
+	Secret []byte `json:"-"`
 }
+
+// String names the key and hides the secret.
+func (k MasterKey) String() string { return "master key " + strconv.Quote(k.ID) }
+
+// GoString is String.
+func (k MasterKey) GoString() string { return k.String() }
+
+// LogValue is String.
+func (k MasterKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // masterKeys are the master keys of an issuer; the first makes tokens.
 type masterKeys struct {
@@ -64,6 +74,11 @@ func isKeyID(s string) bool {
 	return s != "" && len(s) <= 32 && isBase64URL(s)
 }
 
+// isSessionID reports whether s has the form of a Session's ID.
+func isSessionID(s string) bool {
+	return len(s) == sidLength && isBase64URL(s)
+}
+
 func isBase64URL(s string) bool {
 	return !strings.ContainsFunc(s, func(c rune) bool {
 		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-')
@@ -93,7 +108,7 @@ func parseRefreshToken(s string) (refreshToken, error) {
 		return refreshToken{}, errNotRefreshToken
 	}
 	parts := strings.Split(s, ".")
-	if len(parts) != 5 || parts[0] != tokenVersion || !isKeyID(parts[1]) || len(parts[2]) != sidLength || !isBase64URL(parts[2]) {
+	if len(parts) != 5 || parts[0] != tokenVersion || !isKeyID(parts[1]) || !isSessionID(parts[2]) {
 		return refreshToken{}, errNotRefreshToken
 	}
 	generation, err := strconv.ParseUint(parts[3], 10, 62)

@@ -52,7 +52,7 @@ func (e ecdsaSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) 
 func TestECDSASignaturesOfAKMSHaveAFixedLength(t *testing.T) { // RFC 7518, Section 3.4
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	sig, err := signECDSA(ecdsaSigner{key, big.NewInt(5), big.NewInt(7)}, "x")
+	sig, err := signECDSA(ecdsaSigner{key, big.NewInt(5), big.NewInt(7)})(nil)
 	require.NoError(t, err)
 	want := make([]byte, 64)
 	want[31], want[63] = 5, 7
@@ -61,7 +61,7 @@ func TestECDSASignaturesOfAKMSHaveAFixedLength(t *testing.T) { // RFC 7518, Sect
 		"zero": {key, big.NewInt(0), big.NewInt(7)}, "negative": {key, big.NewInt(5), big.NewInt(-7)},
 		"too long": {key, new(big.Int).Lsh(big.NewInt(1), 256), big.NewInt(7)},
 	} {
-		_, err := signECDSA(s, "x")
+		_, err := signECDSA(s)(nil)
 		assert.Error(t, err, name)
 	}
 }

@@ -1,8 +1,10 @@
 package issuer_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -182,6 +184,27 @@ func TestSessionsEnd(t *testing.T) { // JG-07, JG-14, JG-18, NV-09
 	assert.Equal(t, jwterrors.RefreshTokenExpired, f.refresh(idle).reason)
 }
 
+// At the end of a session, one step before it, and in the second before, in
+// which an access token would be born dead.
+func TestTheLastMomentsOfASession(t *testing.T) {
+	begin := time.Date(2026, 11, 21, 12, 0, 0, 300e6, time.UTC) // it ends at 13:00:00.3
+	for at, want := range map[time.Duration]int{
+		time.Hour - 300*time.Millisecond - 1: 200, time.Hour - 300*time.Millisecond: 401, time.Hour - 1: 401, time.Hour: 401,
+	} {
+		now := begin
+		f := newFixture(t, func(c *issuer.Config) { c.RefreshTTL, c.Now = time.Hour, func() time.Time { return now } })
+		token := f.login().str("refresh_token")
+		now = begin.Add(at)
+		r := f.refresh(token)
+		assert.Equal(t, want, r.status, at)
+		if want == 200 {
+			assert.EqualValues(t, 1, r.body["expires_in"])
+		} else {
+			assert.Equal(t, jwterrors.RefreshTokenExpired, r.reason, at)
+		}
+	}
+}
+
 func TestAStoreThatLostAWriteLosesNobody(t *testing.T) {
 	f := newFixture(t, nil)
 	login := f.login()
@@ -268,10 +291,65 @@ func TestAReplayThatCannotBeRevokedIsNotSaidToBe(t *testing.T) {
 	st.set("Revoke", errors.New("down"))
 	assert.Equal(t, 503, f.refresh(first).status)
 	st.set("", nil)
-	f.denied.fail = errors.New("down")
+	clear(f.denied.sessions)
+	f.denied.failing(errors.New("down"))
 	assert.Equal(t, 503, f.refresh(first).status, "nor when its access tokens could not be denied")
-	f.denied.fail = nil
+	assert.Equal(t, 503, f.refresh(first).status, "however often")
+	assert.False(t, f.denied.has(sid(t, login)))
+	f.denied.failing(nil)
 	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(first).reason)
+	assert.True(t, f.denied.has(sid(t, login)), "the denial is made up for")
+}
+
+// leaving is a store that honours contexts, and whose client leaves as soon as
+// its session was read.
+type leaving struct {
+	issuer.Store
+	leave context.CancelFunc
+}
+
+func (l *leaving) Get(ctx ctx, id string) (issuer.Session, error) {
+	defer l.leave()
+	return l.Store.Get(ctx, id)
+}
+
+func (l *leaving) Revoke(ctx ctx, id string, at time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return l.Store.Revoke(ctx, id, at)
+}
+
+func TestNobodyPreventsARevocationByLeaving(t *testing.T) {
+	gone := func(issuer.Session) {}
+	for name, c := range map[string]struct {
+		path   string
+		reload func(s issuer.Session)
+	}{"replay": {"/auth/refresh", nil}, "logout": {"/auth/logout", nil}, "a user who may not go on": {"/auth/refresh", gone}} {
+		t.Run(name, func(t *testing.T) {
+			st := &leaving{leave: func() {}}
+			f := newFixture(t, func(cfg *issuer.Config) {
+				st.Store, cfg.Store, cfg.Grace = cfg.Store, st, issuer.NoGrace
+				if c.reload != nil {
+					cfg.Reload = func(ctx, issuer.Session) (issuer.User, error) { return issuer.User{}, jwterrors.CredentialsInvalid }
+				}
+			})
+			login := f.login()
+			token := login.str("refresh_token")
+			if name == "replay" {
+				require.Equal(t, 200, f.refresh(token).status)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			st.leave = cancel
+			r := httptest.NewRequestWithContext(ctx, "POST", c.path, strings.NewReader(`{"refresh_token":"`+token+`"}`))
+			r.Header.Set("Content-Type", "application/json")
+			f.issuer.ServeHTTP(httptest.NewRecorder(), r)
+			require.Error(t, ctx.Err())
+			assert.False(t, must(f.store.Get(t.Context(), sid(t, login))).RevokedAt.IsZero())
+			assert.True(t, f.denied.has(sid(t, login)))
+		})
+	}
 }
 
 func TestARotationThatNeverWinsIsBounded(t *testing.T) {
@@ -302,17 +380,23 @@ func TestSigningFailsBeforeAnythingHasChanged(t *testing.T) { // IT-31.04
 }
 
 func TestTheUserIsAskedAboutAtEveryRefresh(t *testing.T) { // AX-16, AX-22
-	user := issuer.User{ID: "alice", Scopes: []string{"api:read"}, UserID: "u-1"}
+	user := issuer.User{ID: "alice", Scopes: []string{"api:read", "admin"}, UserID: "u-1", ACR: "mfa"}
 	var fail error
 	f := newFixture(t, func(c *issuer.Config) {
-		c.Reload = func(_ ctx, s issuer.Session) (issuer.User, error) { return user, fail }
+		c.Reload = func(_ ctx, s issuer.Session) (issuer.User, error) {
+			assert.Equal(t, "alice phone", s.Subject+" "+s.Device)
+			assert.Empty(t, string(s.Seed)+string(s.RetryHash), "what it does not need it does not get")
+			s.Scopes[0] = "spoilt"
+			return user, fail
+		}
 	})
 	login := f.login()
 	token := login.str("refresh_token")
 	r := f.refresh(token)
 	require.Equal(t, 200, r.status, r.text)
 	claims := part(t, r.str("access_token"), 1)
-	assert.Equal(t, "api:read", claims["scope"], "a permission that was taken away is gone")
+	assert.Equal(t, "api:read", claims["scope"], "a permission that was taken away is gone, and none is new")
+	assert.NotContains(t, claims, "acr", "a refresh is no login")
 	assert.Equal(t, "u-1", claims["userId"])
 	assert.NotContains(t, claims, "email")
 

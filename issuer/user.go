@@ -13,7 +13,7 @@ import (
 type Credentials struct {
 	Username string // either this
 	Email    string // or this
-	Password string
+	Password string `json:"-"`
 	Device   string // a name for the session; may be empty
 	Address  string // the address that the request came from, without port
 }
@@ -32,15 +32,17 @@ type User struct {
 	// ID is the claim "sub". It is required, and never changes for a user.
 	ID string
 
-	// Scopes are what the user may be granted. A login that asks for a scope
-	// gets that part of them, and one that asks for none gets all.
+	// Scopes are what the user may be granted. A login that asks for scopes
+	// gets these, or is refused when one is not among them, and one that asks
+	// for none gets all.
 	Scopes []string
 
 	// Email or UserID is the claim "email" or "userId". Setting both is an
 	// error: a token names its user in one way.
 	Email, UserID string
 
-	// ACR says how the user logged in: the claim "acr". It may be empty.
+	// ACR says how the user logged in: the claim "acr". It may be empty. Of
+	// the answer to Reload it is ignored.
 	ACR string
 
 	// Claims are further claims for the access token: what is in here is

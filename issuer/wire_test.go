@@ -1,8 +1,12 @@
 package issuer_test
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +148,35 @@ func TestRoutes(t *testing.T) {
 		r := f.do(c.method, c.path, "")
 		assert.Equal(t, c.status, r.status, "%s %s", c.method, c.path)
 		assert.Equal(t, c.allow, r.header.Get("Allow"), "%s %s", c.method, c.path)
+		assert.Equal(t, "application/problem+json", r.header.Get("Content-Type"))
+		assert.EqualValues(t, c.status, r.body["status"])
+		assert.Equal(t, jwterrors.RequestInvalid, r.reason)
+	}
+}
+
+func TestTheResponderIsTheCallers(t *testing.T) { // D1, JG-10
+	f := newFixture(t, func(c *issuer.Config) {
+		c.Respond = func(w http.ResponseWriter, _ *http.Request, err error) {
+			var e *jwterrors.Error
+			status := 418
+			if errors.As(err, &e) && e.Status != 0 {
+				status = e.Status
+			}
+			w.WriteHeader(status)
+			fmt.Fprint(w, jwterrors.ReasonOf(err))
+		}
+	})
+	for _, c := range []struct {
+		method, path, body, contentType, want string
+	}{
+		{"POST", "/auth/refresh", `{"refresh_token":"x"}`, "application/json", "418 AUTH_REFRESH_TOKEN_INVALID"},
+		{"POST", "/auth/refresh", `{}`, "text/plain", "415 AUTH_REQUEST_INVALID"},
+		{"POST", "/auth/refresh", strings.Repeat("x", 64<<10+1), "application/json", "413 AUTH_REQUEST_INVALID"},
+		{"GET", "/auth/refresh", "", "", "405 AUTH_REQUEST_INVALID"},
+		{"GET", "/auth/nothing", "", "", "404 AUTH_REQUEST_INVALID"},
+	} {
+		r := f.do(c.method, c.path, c.body, "Content-Type", c.contentType)
+		assert.Equal(t, c.want, fmt.Sprint(r.status, " ", r.text))
 	}
 }
 
@@ -190,6 +223,69 @@ func TestALogoutKillsEverything(t *testing.T) { // NV-18, NV-19, AX-16, AX-23, J
 	assert.Equal(t, 204, r.status, "what belongs to no session is logged out")
 }
 
+func TestALogoutThatFailedHalfwayIsRepeated(t *testing.T) {
+	f := newFixture(t, nil)
+	phone, laptop := f.login(), f.login()
+	bearer := []string{"Authorization", "Bearer " + laptop.str("access_token")}
+	for _, c := range []struct {
+		name, method, path, body string
+		ends                     reply
+	}{
+		{"the others", "DELETE", "/auth/sessions?others=true", "", phone},
+		{"one", "DELETE", "/auth/sessions/" + sid(t, phone), "", phone},
+		{"a refresh token", "POST", "/auth/logout", `{"refresh_token":"` + laptop.str("refresh_token") + `"}`, laptop},
+		{"a bearer token", "POST", "/auth/logout", "", laptop},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			clear(f.denied.sessions)
+			f.denied.failing(errors.New("down"))
+			assert.Equal(t, 503, f.do(c.method, c.path, c.body, bearer...).status)
+			f.denied.failing(nil)
+			assert.Equal(t, 204, f.do(c.method, c.path, c.body, bearer...).status)
+			assert.True(t, f.denied.has(sid(t, c.ends)), "the denial that failed is made up for")
+			assert.False(t, must(f.store.Get(t.Context(), sid(t, c.ends))).RevokedAt.IsZero())
+		})
+	}
+	f.pass(time.Hour)
+	clear(f.denied.sessions)
+	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(laptop.str("refresh_token")).reason)
+	assert.False(t, f.denied.has(sid(t, laptop)), "there is nothing left to deny")
+}
+
+func TestTheOperatorRevokes(t *testing.T) { // AX-16, JG-11
+	f := newFixture(t, nil)
+	a, b := f.login(), f.login()
+	bob := f.do("POST", "/auth/login", `{"username":"bob","password":"`+password+`"}`)
+	f.kinds()
+	require.NoError(t, f.issuer.RevokeSession(t.Context(), sid(t, a)))
+	require.NoError(t, f.issuer.RevokeSession(t.Context(), sid(t, a)), "again")
+	assert.Equal(t, []issuer.EventKind{issuer.EventRevoked}, f.kinds())
+	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(a.str("refresh_token")).reason)
+	assert.True(t, f.denied.has(sid(t, a)))
+	assert.False(t, f.denied.has(sid(t, b)))
+	assert.ErrorIs(t, f.issuer.RevokeSession(t.Context(), "unknown"), issuer.ErrNoSession)
+
+	f.denied.failing(errors.New("down"))
+	assert.ErrorIs(t, f.issuer.RevokeSubject(t.Context(), "alice"), jwterrors.StoreUnavailable)
+	f.denied.failing(nil)
+	require.NoError(t, f.issuer.RevokeSubject(t.Context(), "alice"))
+	assert.Equal(t, []issuer.EventKind{issuer.EventRevoked}, f.kinds())
+	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(b.str("refresh_token")).reason)
+	assert.True(t, f.denied.has(sid(t, b)))
+	assert.WithinDuration(t, time.Now(), f.denied.subjects["alice"], time.Minute)
+	assert.Equal(t, 200, f.refresh(bob.str("refresh_token")).status)
+	assert.Equal(t, 200, f.refresh(f.login().str("refresh_token")).status, "a new login is not concerned")
+}
+
+func TestADenialLastsAsLongAsTheLongestToken(t *testing.T) { // NV-19
+	f := newFixture(t, func(c *issuer.Config) { c.AccessTTL = time.Hour })
+	login := f.login()
+	f.do("POST", "/auth/logout", `{"refresh_token":"`+login.str("refresh_token")+`"}`)
+	until := f.denied.sessions[sid(t, login)]
+	assert.False(t, until.Before(time.Unix(int64(part(t, login.str("access_token"), 1)["exp"].(float64)), 0)))
+	assert.Less(t, time.Until(until), 2*time.Hour, "and does not stay for ever")
+}
+
 func TestALogoutWithAnOldRefreshTokenEndsTheSession(t *testing.T) {
 	f := newFixture(t, nil)
 	first := f.login().str("refresh_token")
@@ -219,7 +315,9 @@ func TestSessionsOfAUser(t *testing.T) { // D11, AX-22
 	assert.Equal(t, false, all[1].(map[string]any)["current"])
 
 	assert.Equal(t, 404, f.do("DELETE", "/auth/sessions/"+sid(t, bob), "", auth...).status, "nobody else's")
-	assert.Equal(t, 404, f.do("DELETE", "/auth/sessions/unknown", "", auth...).status)
+	for _, id := range []string{"unknown", strings.Repeat("A", 22), "%00", "'", strings.Repeat("x", 10_000)} {
+		assert.Equal(t, 404, f.do("DELETE", "/auth/sessions/"+id, "", auth...).status, id)
+	}
 	assert.Equal(t, 400, f.do("DELETE", "/auth/sessions", "", auth...).status)
 	assert.Equal(t, 204, f.do("DELETE", "/auth/sessions/"+sid(t, phone), "", auth...).status)
 	assert.Len(t, list(), 1)
@@ -305,6 +403,25 @@ func TestNoSecretIsLoggedOrTold(t *testing.T) {
 	}
 	assert.Contains(t, everything, "panicked")
 
-	c := issuer.Credentials{Username: "alice", Password: password}
-	assert.NotContains(t, fmt.Sprintf("%v %+v %#v %s", c, c, c, c.LogValue()), password)
+}
+
+func TestValuesThatHoldSecretsHideThem(t *testing.T) {
+	secret := strings.Repeat("s3cret", 6)
+	credentials := issuer.Credentials{Username: "alice", Password: secret}
+	master := issuer.MasterKey{ID: "m1", Secret: []byte(secret)}
+	key := must(issuer.NewSecretKey([]byte(secret)))
+	for name, v := range map[string]any{
+		"credentials": credentials, "master key": master, "key": key, "config": issuer.Config{MasterKeys: []issuer.MasterKey{master}},
+		"key ring": issuer.KeyRingConfig{Key: key},
+	} {
+		var log strings.Builder
+		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "v", v)
+		forms := fmt.Sprintf("%v %+v %#v ", v, v, v) + log.String()
+		if name != "config" && name != "key ring" { // functions have no JSON
+			forms += string(must(json.Marshal(v)))
+		}
+		for _, form := range []string{secret, fmt.Sprint([]byte(secret)), fmt.Sprintf("%#v", []byte(secret)), base64.StdEncoding.EncodeToString([]byte(secret))} {
+			assert.NotContains(t, forms, form, name)
+		}
+	}
 }

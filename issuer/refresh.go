@@ -2,10 +2,11 @@ package issuer
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,76 +24,6 @@ type tokens struct {
 	Scope            string `json:"scope"`
 }
 
-// leewayOfVerifiers is how much longer than its lifetime a denied token is
-// remembered, because verifiers tolerate some clock skew.
-const leewayOfVerifiers = 5 * time.Minute
-
-func storeFailed(doing string, err error) error {
-	return &jwterrors.Error{Reason: jwterrors.StoreUnavailable, Err: fmt.Errorf("%s: %w", doing, err), RetryAfter: time.Second}
-}
-
-func refused(reason jwterrors.Reason, cause string) error {
-	return &jwterrors.Error{Reason: reason, Err: errors.New(cause)}
-}
-
-// begin starts the session of a login.
-func (i *Issuer) begin(ctx context.Context, u User, scope string, device, address, agent string) (tokens, error) {
-	now := i.c.Now()
-	granted, ok := grant(u.Scopes, scope)
-	if !ok {
-		return tokens{}, refused(jwterrors.ScopeInvalid, "the user may not have a scope that was asked for")
-	}
-	seed := make([]byte, 32)
-	rand.Read(seed)
-	s := Session{
-		ID: random(16), Seed: seed, KeyID: i.masters.first,
-		ClientID: i.c.ClientID, Scopes: granted, AuthTime: now,
-		Device: clip(device), Address: clip(address), UserAgent: clip(agent),
-		CreatedAt: now, RotatedAt: now, ExpiresAt: now.Add(i.c.RefreshTTL), IdleUntil: i.idleUntil(now),
-	}
-	if err := u.fill(&s); err != nil {
-		return tokens{}, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: fmt.Errorf("issuer: user from Authenticate: %w", err)}
-	}
-	t, err := i.answer(&s, now)
-	if err != nil {
-		return tokens{}, err
-	}
-	if t.RefreshToken, err = i.masters.token(&s); err != nil {
-		return tokens{}, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: err}
-	}
-	if err := i.c.Store.Create(ctx, s); err != nil {
-		return tokens{}, storeFailed("create a session", err)
-	}
-	if i.c.SingleSession {
-		if err := i.endOthers(ctx, s.Subject, s.ID, address); err != nil {
-			return tokens{}, err
-		}
-	}
-	i.tell(i.about(EventLogin, &s, "", address))
-	return t, nil
-}
-
-func (i *Issuer) idleUntil(now time.Time) time.Time {
-	if i.c.IdleTTL == 0 {
-		return time.Time{}
-	}
-	return now.Add(i.c.IdleTTL)
-}
-
-// clip bounds text that a client sent for display.
-func clip(s string) string {
-	s = strings.ToValidUTF8(strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
-			return -1
-		}
-		return c
-	}, s), "")
-	if len(s) > 256 {
-		s = strings.ToValidUTF8(s[:256], "")
-	}
-	return s
-}
-
 // answer makes everything but the refresh token.
 func (i *Issuer) answer(s *Session, now time.Time) (tokens, error) {
 	access, expiresIn, err := i.mint(s, now)
@@ -107,6 +38,38 @@ func (i *Issuer) answer(s *Session, now time.Time) (tokens, error) {
 		AccessToken: access, TokenType: "Bearer", ExpiresIn: expiresIn,
 		RefreshExpiresIn: max(int64(end.Sub(now)/time.Second), 0), Scope: strings.Join(s.Scopes, " "),
 	}, nil
+}
+
+func (i *Issuer) refreshRoute(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r, "refresh_token", "refreshToken")
+	if err != nil {
+		return err
+	}
+	token, err := refreshTokenOf(body)
+	if err != nil {
+		return err
+	}
+	if token == "" {
+		return refused(jwterrors.RefreshTokenMissing, "the body has no refresh_token")
+	}
+	keys := r.Header.Values("Idempotency-Key")
+	if len(keys) > 1 || len(keys) == 1 && len(keys[0]) > 255 {
+		return refused(jwterrors.RequestInvalid, "Idempotency-Key is given twice or is longer than 255 bytes")
+	}
+	t, err := i.refresh(r.Context(), token, strings.Join(keys, ""), i.c.ClientID, address(r))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, t)
+}
+
+// refreshTokenOf returns the refresh token under either of its names.
+func refreshTokenOf(body map[string]string) (string, error) {
+	a, b := body["refresh_token"], body["refreshToken"]
+	if a != "" && b != "" && a != b {
+		return "", refused(jwterrors.RequestInvalid, "refresh_token and refreshToken differ")
+	}
+	return orDefault(a, b), nil
 }
 
 // maxReads bounds how often a refresh reads a session again because another one
@@ -132,8 +95,11 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 		now := i.c.Now()
 		switch {
 		case !s.RevokedAt.IsZero():
+			if err := i.denyAgain(ctx, &s, now); err != nil {
+				return tokens{}, err
+			}
 			return tokens{}, refused(jwterrors.SessionRevoked, "the session was revoked")
-		case s.expired(now):
+		case s.expired(now) || s.ExpiresAt.Unix() <= now.Unix(): // no token fits into what is left of a second
 			return tokens{}, refused(jwterrors.RefreshTokenExpired, "the session has ended")
 		case s.ClientID != clientID:
 			return tokens{}, refused(jwterrors.RefreshTokenInvalid, "the refresh token is another client's")
@@ -207,10 +173,15 @@ func (i *Issuer) reload(ctx context.Context, s *Session, address string) error {
 	if i.c.Reload == nil {
 		return nil
 	}
-	u, err := i.c.Reload(ctx, s.clone())
+	shown := *s
+	shown.Seed, shown.RetryHash = nil, nil // no business of the hook's, and of its logs
+	shown.Scopes, shown.Claims = slices.Clone(s.Scopes), slices.Clone(s.Claims)
+	u, err := i.c.Reload(ctx, shown)
 	switch jwterrors.ReasonOf(err) {
 	case "":
 	case jwterrors.SessionRevoked, jwterrors.CredentialsInvalid, jwterrors.TokenUserKeyInvalid:
+		ctx, cancel := finishing(ctx)
+		defer cancel()
 		if err := i.end(ctx, s); err != nil {
 			return err
 		}
@@ -219,80 +190,13 @@ func (i *Issuer) reload(ctx context.Context, s *Session, address string) error {
 	default:
 		return storeFailed("reload a user", err)
 	}
-	subject := s.Subject
+	subject, acr := s.Subject, s.ACR
 	if err := u.fill(s); err != nil {
 		return &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: fmt.Errorf("issuer: user from Reload: %w", err)}
 	}
 	if s.Subject != subject {
 		return &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: errors.New("issuer: Reload returned another user")}
 	}
-	s.Scopes = keep(s.Scopes, u.Scopes)
+	s.Scopes, s.ACR = keep(s.Scopes, u.Scopes), acr // a refresh is no login
 	return nil
-}
-
-// end revokes s and has its access tokens denied. Both are tried; the error of
-// either is an error, and then the caller must not say that it was done.
-func (i *Issuer) end(ctx context.Context, s *Session) error {
-	now := i.c.Now()
-	denied := i.deny(ctx, s.ID, now)
-	revoked := i.c.Store.Revoke(ctx, s.ID, now)
-	if errors.Is(revoked, ErrNoSession) {
-		revoked = nil
-	}
-	if err := errors.Join(denied, revoked); err != nil {
-		i.c.Logger.Error("issuer: revoke a session", "sid", s.ID, "err", err)
-		return storeFailed("revoke a session", err)
-	}
-	return nil
-}
-
-func (i *Issuer) deny(ctx context.Context, sid string, now time.Time) error {
-	if i.c.Denylist == nil {
-		return nil
-	}
-	return i.c.Denylist.DenySession(ctx, sid, now.Add(i.c.AccessTTL+leewayOfVerifiers))
-}
-
-func (i *Issuer) endReplayed(ctx context.Context, s *Session, address string) error {
-	i.c.Logger.Warn("issuer: a rotated refresh token came back; the session is revoked", "sid", s.ID, "sub", s.Subject)
-	i.tell(i.about(EventReplay, s, jwterrors.RefreshTokenReused, address))
-	if err := i.end(ctx, s); err != nil {
-		return err
-	}
-	return refused(jwterrors.RefreshTokenReused, "two parties hold the session")
-}
-
-// endOthers revokes all sessions of subject but one.
-func (i *Issuer) endOthers(ctx context.Context, subject, except, address string) error {
-	now := i.c.Now()
-	ids, err := i.c.Store.RevokeSubject(ctx, subject, except, now)
-	if err != nil {
-		return storeFailed("revoke the sessions of a user", err)
-	}
-	for _, id := range ids {
-		if err := i.deny(ctx, id, now); err != nil {
-			return storeFailed("deny a session", err)
-		}
-		i.tell(Event{Kind: EventRevoked, SessionID: id, Subject: subject, Reason: jwterrors.SessionRevoked, Address: address})
-	}
-	return nil
-}
-
-// owner returns the live session of an access token.
-func (i *Issuer) owner(ctx context.Context, access string) (Session, error) {
-	now := i.c.Now()
-	sid, _, err := i.verify(access, now)
-	if err != nil {
-		return Session{}, err
-	}
-	s, err := i.c.Store.Get(ctx, sid)
-	switch {
-	case errors.Is(err, ErrNoSession):
-		return s, refused(jwterrors.TokenInvalidated, "its session is gone")
-	case err != nil:
-		return s, storeFailed("read a session", err)
-	case !s.Live(now):
-		return s, refused(jwterrors.TokenInvalidated, "its session has ended")
-	}
-	return s, nil
 }

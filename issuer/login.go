@@ -1,0 +1,98 @@
+package issuer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+func (i *Issuer) login(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r, "username", "email", "password", "device", "scope")
+	if err != nil {
+		return err
+	}
+	c := Credentials{
+		Username: body["username"], Email: body["email"], Password: body["password"], Device: clip(body["device"]), Address: address(r),
+	}
+	if (c.Username == "") == (c.Email == "") || c.Password == "" {
+		return refused(jwterrors.RequestInvalid, "a login needs a username or an email, and a password")
+	}
+	user, err := i.c.Authenticate(r.Context(), c)
+	if err != nil {
+		var reason jwterrors.Reason
+		if !errors.As(err, &reason) {
+			return storeFailed("authenticate", err)
+		}
+		i.tell(Event{Kind: EventLoginFailed, Reason: reason, ClientID: i.c.ClientID, Address: c.Address})
+		return err
+	}
+	t, err := i.begin(r.Context(), user, body["scope"], c.Device, c.Address, r.UserAgent())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, t)
+}
+
+// begin starts the session of a login.
+func (i *Issuer) begin(ctx context.Context, u User, scope string, device, address, agent string) (tokens, error) {
+	now := i.c.Now()
+	granted, ok := grant(u.Scopes, scope)
+	if !ok {
+		return tokens{}, refused(jwterrors.ScopeInvalid, "the user may not have a scope that was asked for")
+	}
+	seed := make([]byte, 32)
+	rand.Read(seed)
+	s := Session{
+		ID: random(16), Seed: seed, KeyID: i.masters.first,
+		ClientID: i.c.ClientID, Scopes: granted, AuthTime: now,
+		Device: clip(device), Address: clip(address), UserAgent: clip(agent),
+		CreatedAt: now, RotatedAt: now, ExpiresAt: now.Add(i.c.RefreshTTL), IdleUntil: i.idleUntil(now),
+	}
+	if err := u.fill(&s); err != nil {
+		return tokens{}, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: fmt.Errorf("issuer: user from Authenticate: %w", err)}
+	}
+	t, err := i.answer(&s, now)
+	if err != nil {
+		return tokens{}, err
+	}
+	if t.RefreshToken, err = i.masters.token(&s); err != nil {
+		return tokens{}, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: err}
+	}
+	if err := i.c.Store.Create(ctx, s); err != nil {
+		return tokens{}, storeFailed("create a session", err)
+	}
+	if i.c.SingleSession {
+		if err := i.endOthers(ctx, s.Subject, s.ID, address); err != nil {
+			return tokens{}, err
+		}
+	}
+	i.tell(i.about(EventLogin, &s, "", address))
+	return t, nil
+}
+
+func (i *Issuer) idleUntil(now time.Time) time.Time {
+	if i.c.IdleTTL == 0 {
+		return time.Time{}
+	}
+	return now.Add(i.c.IdleTTL)
+}
+
+// clip bounds text that a client sent for display.
+func clip(s string) string {
+	s = strings.ToValidUTF8(strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return -1
+		}
+		return c
+	}, s), "")
+	if len(s) > 256 {
+		s = strings.ToValidUTF8(s[:256], "")
+	}
+	return s
+}

@@ -1,0 +1,205 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// leewayOfVerifiers is how much longer than its lifetime a denied token is
+// remembered, because verifiers tolerate some clock skew.
+const leewayOfVerifiers = 5 * time.Minute
+
+// logout ends the session of a refresh token, of an access token, or of both.
+// What belongs to no session is no error: it is logged out.
+func (i *Issuer) logout(w http.ResponseWriter, r *http.Request) error {
+	var token string
+	if r.ContentLength != 0 {
+		body, err := readBody(w, r, "refresh_token", "refreshToken")
+		if err != nil {
+			return err
+		}
+		if token, err = refreshTokenOf(body); err != nil {
+			return err
+		}
+	}
+	access, err := bearer(r)
+	switch missing := errors.Is(err, jwterrors.TokenMissing); {
+	case missing && token == "":
+		return refused(jwterrors.RefreshTokenMissing, "a logout needs a refresh token or a bearer token")
+	case err != nil && !missing:
+		return err
+	}
+	if token != "" {
+		t, err := parseRefreshToken(token)
+		if err == nil {
+			var s Session
+			if s, err = i.read(r.Context(), t); err == nil {
+				err = i.logoutSession(r, &s)
+			}
+		}
+		if errors.Is(err, jwterrors.StoreUnavailable) {
+			return err
+		}
+	}
+	if access != "" {
+		s, err := i.named(r.Context(), access)
+		if err == nil {
+			err = i.logoutSession(r, &s)
+		}
+		if errors.Is(err, jwterrors.StoreUnavailable) {
+			return err
+		}
+	}
+	return noContent(w)
+}
+
+// logoutSession ends s for its user, even when the client has left by now.
+func (i *Issuer) logoutSession(r *http.Request, s *Session) error {
+	ctx, cancel := finishing(r.Context())
+	defer cancel()
+	live := s.Live(i.c.Now())
+	if err := i.end(ctx, s); err != nil {
+		return err
+	}
+	if live {
+		i.tell(i.about(EventLogout, s, "", address(r)))
+	}
+	return nil
+}
+
+// RevokeSession ends a session for the operator: its refresh token is refused
+// from now on, and its access tokens are denied. A session that is revoked
+// already is no error, and one that does not exist is ErrNoSession. A failure of
+// the store or of the denylist is a jwterrors.StoreUnavailable: call again then.
+func (i *Issuer) RevokeSession(ctx context.Context, id string) error {
+	s, err := i.c.Store.Get(ctx, id)
+	switch {
+	case errors.Is(err, ErrNoSession):
+		return err
+	case err != nil:
+		return storeFailed("read a session", err)
+	}
+	live := s.Live(i.c.Now())
+	if err := i.end(ctx, &s); err != nil {
+		return err
+	}
+	if live {
+		i.tell(i.about(EventRevoked, &s, jwterrors.SessionRevoked, ""))
+	}
+	return nil
+}
+
+// RevokeSubject ends all sessions of a user for the operator, as RevokeSession
+// does, and denies all access tokens that the user was issued before.
+func (i *Issuer) RevokeSubject(ctx context.Context, subject string) error {
+	var denied error
+	if now := i.c.Now(); i.c.Denylist != nil {
+		denied = i.c.Denylist.DenySubject(ctx, subject, now, i.deniedUntil(now))
+	}
+	if err := errors.Join(denied, i.endOthers(ctx, subject, "", "")); err != nil {
+		return storeFailed("revoke a user", err)
+	}
+	return nil
+}
+
+// end revokes s and has its access tokens denied. Both are tried; the error of
+// either is an error, and then the caller must not say that it was done. For a
+// session that was revoked before, the denial is repeated, since it may be what
+// failed then.
+func (i *Issuer) end(ctx context.Context, s *Session) error {
+	now := i.c.Now()
+	if !s.RevokedAt.IsZero() {
+		return i.denyAgain(ctx, s, now)
+	}
+	denied := i.deny(ctx, s.ID, now)
+	revoked := i.c.Store.Revoke(ctx, s.ID, now)
+	if errors.Is(revoked, ErrNoSession) {
+		revoked = nil
+	}
+	if err := errors.Join(denied, revoked); err != nil {
+		return storeFailed("revoke session "+s.ID, err)
+	}
+	return nil
+}
+
+// deny denies the access tokens of a session that was revoked at the time given.
+func (i *Issuer) deny(ctx context.Context, sid string, at time.Time) error {
+	if i.c.Denylist == nil {
+		return nil
+	}
+	return i.c.Denylist.DenySession(ctx, sid, i.deniedUntil(at))
+}
+
+// deniedUntil is when no access token issued before at can be alive any more.
+func (i *Issuer) deniedUntil(at time.Time) time.Time {
+	return at.Add(i.c.AccessTTL + leewayOfVerifiers)
+}
+
+// denyAgain denies what is left of a session that was revoked before.
+func (i *Issuer) denyAgain(ctx context.Context, s *Session, now time.Time) error {
+	if !now.Before(i.deniedUntil(s.RevokedAt)) {
+		return nil
+	}
+	if err := i.deny(ctx, s.ID, s.RevokedAt); err != nil {
+		return storeFailed("deny session "+s.ID, err)
+	}
+	return nil
+}
+
+// endReplayed ends the session of a refresh token that two parties hold, even
+// when the one that sent it has left by now.
+func (i *Issuer) endReplayed(ctx context.Context, s *Session, address string) error {
+	ctx, cancel := finishing(ctx)
+	defer cancel()
+	i.c.Logger.Warn("issuer: a rotated refresh token came back; its session is revoked", "sid", s.ID, "sub", s.Subject)
+	i.tell(i.about(EventReplay, s, jwterrors.RefreshTokenReused, address))
+	if err := i.end(ctx, s); err != nil {
+		return err
+	}
+	return refused(jwterrors.RefreshTokenReused, "two parties hold the session")
+}
+
+// endOthers ends all sessions of subject but one. The denials come first: if one
+// of them fails, a second call finds the same sessions again.
+func (i *Issuer) endOthers(ctx context.Context, subject, except, address string) error {
+	now := i.c.Now()
+	live, err := i.c.Store.List(ctx, subject, now)
+	if err != nil {
+		return storeFailed("list sessions", err)
+	}
+	denied := map[string]bool{}
+	for _, s := range live {
+		if s.ID == except {
+			continue
+		}
+		if err := i.deny(ctx, s.ID, now); err != nil {
+			return storeFailed("deny session "+s.ID, err)
+		}
+		denied[s.ID] = true
+	}
+	ids, err := i.c.Store.RevokeSubject(ctx, subject, except, now)
+	if err != nil {
+		return storeFailed("revoke the sessions of a user", err)
+	}
+	var failed error
+	for _, id := range ids {
+		if !denied[id] { // it began after the list was made
+			failed = errors.Join(failed, i.deny(ctx, id, now))
+		}
+		i.tell(Event{Kind: EventRevoked, SessionID: id, Subject: subject, Reason: jwterrors.SessionRevoked, Address: address})
+	}
+	if failed != nil {
+		return storeFailed("deny a session", failed)
+	}
+	return nil
+}
+
+// finishing returns a context for what must be brought to its end although the
+// client may have left.
+func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+}
