@@ -277,3 +277,58 @@ func ExampleNewMemoryStore() {
 	fmt.Println(err)
 	// Output: issuer: no such session
 }
+
+func ExampleMemoryStore_Run() {
+	store := issuer.NewMemoryStore()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- store.Run(ctx) }() // for as long as the service runs
+	cancel()
+	fmt.Println(<-done)
+	// Output: context canceled
+}
+
+func ExampleMemoryStore_DeleteExpired() {
+	store := issuer.NewMemoryStore()
+	ctx := context.Background()
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for n := range 5 {
+		if err := store.Create(ctx, issuer.Session{ID: fmt.Sprint(n), ExpiresAt: now.Add(-time.Hour)}); err != nil {
+			fmt.Println(err)
+		}
+	}
+	for range 3 {
+		fmt.Println(store.DeleteExpired(ctx, now, 3))
+	}
+	// Output:
+	// 3 <nil>
+	// 2 <nil>
+	// 0 <nil>
+}
+
+func ExampleMemoryStore_List() {
+	store := issuer.NewMemoryStore()
+	ctx := context.Background()
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for n, device := range []string{"phone", "laptop"} {
+		s := issuer.Session{ID: fmt.Sprint(n), Subject: "alice", Device: device, ExpiresAt: now.Add(time.Hour)}
+		s.CreatedAt = now.Add(time.Duration(n) * time.Minute)
+		if err := store.Create(ctx, s); err != nil {
+			fmt.Println(err)
+		}
+	}
+	sessions, err := store.List(ctx, "alice", now)
+	for _, s := range sessions {
+		fmt.Println(s.Device)
+	}
+	fmt.Println(err)
+	ids, err := store.RevokeSubject(ctx, "alice", "1", now)
+	fmt.Println(ids, err)
+	fmt.Println(store.Revoke(ctx, "1", now))
+	// Output:
+	// laptop
+	// phone
+	// <nil>
+	// [0] <nil>
+	// <nil>
+}

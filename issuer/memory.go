@@ -1,7 +1,7 @@
 package issuer
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -10,11 +10,16 @@ import (
 )
 
 // A MemoryStore is a Store in memory: its sessions end with the process. The
-// zero value is an empty store, ready to use.
+// zero value is an empty store, ready to use; Run removes what has expired. A
+// session takes less than 512 bytes, beside its claims.
 type MemoryStore struct {
+	// Now is the clock of Run. Nil means time.Now.
+	Now func() time.Time
+
 	mu        sync.Mutex
-	sessions  map[string]*Session
-	bySubject map[string]map[string]struct{}
+	sessions  map[string]*record
+	bySubject map[string]*record // the first of a list
+	all       []*record          // in no order
 }
 
 var _ Store = (*MemoryStore)(nil)
@@ -22,56 +27,160 @@ var _ Store = (*MemoryStore)(nil)
 // NewMemoryStore returns an empty store.
 func NewMemoryStore() *MemoryStore { return &MemoryStore{} }
 
-// clone copies s, its slices included.
-func (s *Session) clone() Session {
-	c := *s
-	c.Seed, c.RetryHash = bytes.Clone(s.Seed), bytes.Clone(s.RetryHash)
-	c.Scopes, c.Claims = slices.Clone(s.Scopes), bytes.Clone(s.Claims)
-	return c
+// A record is a Session in few bytes: the text that never changes in one string,
+// times in microseconds.
+type record struct {
+	text string
+	ends [texts]uint32 // where each part of text ends
+
+	generation          uint64
+	keyID, retryHash    string
+	rotatedAt, authTime int64
+	createdAt           int64
+	expiresAt           int64
+	idleUntil           int64
+	revokedAt           int64
+
+	position      int     // in MemoryStore.all
+	before, after *record // of the same subject
+}
+
+// The parts of a record's text.
+const (
+	textID = iota
+	textSeed
+	textSubject
+	textClientID
+	textScopes
+	textEmail
+	textUserID
+	textClaims
+	textACR
+	textDevice
+	textAddress
+	textUserAgent
+	texts
+)
+
+func newRecord(s Session) *record {
+	r := &record{
+		generation: s.Generation, keyID: s.KeyID, retryHash: string(s.RetryHash),
+		rotatedAt: s.RotatedAt.UnixMicro(), authTime: s.AuthTime.UnixMicro(), createdAt: s.CreatedAt.UnixMicro(),
+		expiresAt: s.ExpiresAt.UnixMicro(), idleUntil: s.IdleUntil.UnixMicro(), revokedAt: s.RevokedAt.UnixMicro(),
+	}
+	parts := [texts]string{
+		s.ID, string(s.Seed), s.Subject, s.ClientID, strings.Join(s.Scopes, " "), s.Email, s.UserID, string(s.Claims),
+		s.ACR, s.Device, s.Address, s.UserAgent,
+	}
+	end := 0
+	for n, part := range parts {
+		end += len(part)
+		r.ends[n] = uint32(end)
+	}
+	r.text = strings.Join(parts[:], "")
+	return r
+}
+
+// part returns a part of r's text.
+func (r *record) part(n int) string {
+	begin := uint32(0)
+	if n > 0 {
+		begin = r.ends[n-1]
+	}
+	return r.text[begin:r.ends[n]]
+}
+
+// bytes is part as a copy, nil when it is empty.
+func (r *record) bytes(n int) []byte {
+	return append([]byte(nil), r.part(n)...)
+}
+
+func (r *record) session() Session {
+	return Session{
+		ID: r.part(textID), Seed: r.bytes(textSeed), Generation: r.generation, KeyID: r.keyID,
+		RotatedAt: micros(r.rotatedAt), RetryHash: append([]byte(nil), r.retryHash...),
+		Subject: r.part(textSubject), ClientID: r.part(textClientID), Scopes: strings.Fields(r.part(textScopes)),
+		Email: r.part(textEmail), UserID: r.part(textUserID), Claims: r.bytes(textClaims), ACR: r.part(textACR),
+		AuthTime: micros(r.authTime), Device: r.part(textDevice), Address: r.part(textAddress), UserAgent: r.part(textUserAgent),
+		CreatedAt: micros(r.createdAt), ExpiresAt: micros(r.expiresAt), IdleUntil: micros(r.idleUntil), RevokedAt: micros(r.revokedAt),
+	}
+}
+
+func micros(n int64) time.Time { return time.UnixMicro(n).UTC() }
+
+// never is the zero time.
+var never = time.Time{}.UnixMicro()
+
+func (r *record) revoked() bool { return r.revokedAt != never }
+
+// ended reports whether r has reached an end of its own.
+func (r *record) ended(now int64) bool {
+	return now >= r.expiresAt || r.idleUntil != never && now >= r.idleUntil
 }
 
 // Create adds a session.
 func (m *MemoryStore) Create(_ context.Context, s Session) error {
+	r := newRecord(s)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.sessions == nil {
-		m.sessions = map[string]*Session{}
-		m.bySubject = map[string]map[string]struct{}{}
+		m.sessions, m.bySubject = map[string]*record{}, map[string]*record{}
 	}
 	if m.sessions[s.ID] != nil {
 		return ErrSessionExists
 	}
-	c := s.clone()
-	m.sessions[s.ID] = &c
-	if m.bySubject[s.Subject] == nil {
-		m.bySubject[s.Subject] = map[string]struct{}{}
+	m.sessions[r.part(textID)] = r
+	if r.after = m.bySubject[s.Subject]; r.after != nil {
+		r.after.before = r
 	}
-	m.bySubject[s.Subject][s.ID] = struct{}{}
+	m.bySubject[r.part(textSubject)] = r
+	r.position = len(m.all)
+	m.all = append(m.all, r)
 	return nil
+}
+
+// remove is the opposite of Create.
+func (m *MemoryStore) remove(r *record) {
+	delete(m.sessions, r.part(textID))
+	if r.after != nil {
+		r.after.before = r.before
+	}
+	switch {
+	case r.before != nil:
+		r.before.after = r.after
+	case r.after != nil:
+		m.bySubject[r.after.part(textSubject)] = r.after
+	default:
+		delete(m.bySubject, r.part(textSubject))
+	}
+	end := len(m.all) - 1
+	m.all[r.position] = m.all[end]
+	m.all[r.position].position = r.position
+	m.all[end] = nil
+	m.all = m.all[:end]
 }
 
 // Get returns a session.
 func (m *MemoryStore) Get(_ context.Context, id string) (Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.sessions[id]
-	if s == nil {
+	r := m.sessions[id]
+	if r == nil {
 		return Session{}, ErrNoSession
 	}
-	return s.clone(), nil
+	return r.session(), nil
 }
 
 // Rotate moves a session on, if it is at the generation from.
 func (m *MemoryStore) Rotate(_ context.Context, id string, from uint64, update Rotation) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.sessions[id]
-	if s == nil || s.Generation != from || !s.RevokedAt.IsZero() {
+	r := m.sessions[id]
+	if r == nil || r.generation != from || r.revoked() || r.ended(update.RotatedAt.UnixMicro()) {
 		return false, nil
 	}
-	s.Generation, s.KeyID = update.Generation, update.KeyID
-	s.RotatedAt, s.IdleUntil = update.RotatedAt, update.IdleUntil
-	s.RetryHash = bytes.Clone(update.RetryHash)
+	r.generation, r.keyID, r.retryHash = update.Generation, update.KeyID, string(update.RetryHash)
+	r.rotatedAt, r.idleUntil = update.RotatedAt.UnixMicro(), update.IdleUntil.UnixMicro()
 	return true, nil
 }
 
@@ -79,12 +188,12 @@ func (m *MemoryStore) Rotate(_ context.Context, id string, from uint64, update R
 func (m *MemoryStore) Revoke(_ context.Context, id string, at time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.sessions[id]
-	if s == nil {
+	r := m.sessions[id]
+	if r == nil {
 		return ErrNoSession
 	}
-	if s.RevokedAt.IsZero() {
-		s.RevokedAt = at
+	if !r.revoked() {
+		r.revokedAt = at.UnixMicro()
 	}
 	return nil
 }
@@ -93,51 +202,80 @@ func (m *MemoryStore) Revoke(_ context.Context, id string, at time.Time) error {
 func (m *MemoryStore) RevokeSubject(_ context.Context, subject, except string, at time.Time) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var revoked []string
-	for id := range m.bySubject[subject] {
-		if s := m.sessions[id]; id != except && s.RevokedAt.IsZero() {
-			s.RevokedAt = at
-			revoked = append(revoked, id)
+	var ids []string
+	for r := m.bySubject[subject]; r != nil; r = r.after {
+		if id := r.part(textID); id != except && !r.revoked() {
+			r.revokedAt = at.UnixMicro()
+			ids = append(ids, id)
 		}
 	}
-	return revoked, nil
+	return ids, nil
 }
 
 // List returns the live sessions of subject.
 func (m *MemoryStore) List(_ context.Context, subject string, now time.Time) ([]Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var all []Session
-	for id := range m.bySubject[subject] {
-		if s := m.sessions[id]; s.Live(now) {
-			all = append(all, s.clone())
+	var live []Session
+	for r := m.bySubject[subject]; r != nil; r = r.after {
+		if !r.revoked() && !r.ended(now.UnixMicro()) {
+			live = append(live, r.session())
 		}
 	}
-	slices.SortFunc(all, func(a, b Session) int {
-		if c := b.CreatedAt.Compare(a.CreatedAt); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
+	slices.SortFunc(live, func(a, b Session) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(a.ID, b.ID))
 	})
-	return all, nil
+	return live, nil
 }
 
+// portion is how many sessions DeleteExpired looks at before it lets others at
+// the store.
+const portion = 1024
+
 // DeleteExpired removes sessions that ended before the time given.
-func (m *MemoryStore) DeleteExpired(_ context.Context, before time.Time, limit int) (int, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (m *MemoryStore) DeleteExpired(ctx context.Context, before time.Time, limit int) (int, error) {
+	end := before.UnixMicro() - 1 // so that ended means before
 	n := 0
-	for id, s := range m.sessions {
-		if n >= limit {
-			break
+	m.mu.Lock()
+	at := len(m.all) // from here down: a removal moves the last session into the gap
+	m.mu.Unlock()
+	for at > 0 && n < limit {
+		if err := ctx.Err(); err != nil {
+			return n, err
 		}
-		if s.ExpiresAt.Before(before) || !s.IdleUntil.IsZero() && s.IdleUntil.Before(before) {
-			delete(m.sessions, id)
-			if delete(m.bySubject[s.Subject], id); len(m.bySubject[s.Subject]) == 0 {
-				delete(m.bySubject, s.Subject)
+		m.mu.Lock()
+		at = min(at, len(m.all))
+		for stop := max(at-portion, 0); at > stop && n < limit; at-- {
+			if r := m.all[at-1]; r.ended(end) {
+				m.remove(r)
+				n++
 			}
-			n++
 		}
+		m.mu.Unlock()
 	}
 	return n, nil
+}
+
+const (
+	sweepEvery = time.Minute
+	keepEnded  = time.Hour // so that a client learns that its session expired
+)
+
+// Run removes sessions an hour after their end, once a minute, until ctx is
+// done. It returns ctx.Err().
+func (m *MemoryStore) Run(ctx context.Context) error {
+	now := m.Now
+	if now == nil {
+		now = time.Now
+	}
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			_, _ = m.DeleteExpired(ctx, now().Add(-keepEnded), 1<<62) // fails with ctx alone
+		}
+	}
 }

@@ -72,7 +72,8 @@ var (
 // where the engine is shared. The package storetest holds an implementation to
 // what is said here.
 //
-// Times are kept to the microsecond. Values that go in and come out are copies:
+// Times are kept to the microsecond and come out in UTC; text is compared byte
+// by byte, in any case and language. Values that go in and come out are copies:
 // who changes one changes nothing in the store. A method that returns an error
 // other than those above may or may not have had its effect, and can be called
 // again.
@@ -83,10 +84,10 @@ type Store interface {
 	// Get returns a session, revoked and expired ones too, or ErrNoSession.
 	Get(ctx context.Context, id string) (Session, error)
 
-	// Rotate makes update in one atomic step, if the session exists, is not
-	// revoked and is at the generation from; else it changes nothing and
-	// reports false. Of any number of calls with the same from, one reports
-	// true.
+	// Rotate makes update in one atomic step, if the session exists, is at the
+	// generation from, is not revoked and has not reached one of its ends at
+	// update.RotatedAt; else it changes nothing and reports false. Of any
+	// number of calls with the same from, one reports true.
 	Rotate(ctx context.Context, id string, from uint64, update Rotation) (bool, error)
 
 	// Revoke marks a session as revoked at the time given. After it has

@@ -39,14 +39,17 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 	}{
 		{"what is created can be read", createAndGet},
 		{"hostile text survives", hostileText},
+		{"text is compared byte by byte", exactText},
 		{"an id is taken once", duplicate},
 		{"unknown sessions", unknown},
 		{"values are copies", copies},
 		{"rotate is a compare-and-swap", compareAndSwap},
+		{"a session that has ended does not rotate", rotateEnded},
 		{"revoke wins for ever", revoke},
 		{"revoke a subject", revokeSubject},
 		{"list shows live sessions", list},
 		{"expired sessions are deleted in portions", deleteExpired},
+		{"race: an id is taken once", raceCreate},
 		{"race: one generation has one successor", raceRotate},
 		{"race: nothing survives a revocation", raceRevoke},
 		{"race: a subject's revocation holds", raceRevokeSubject},
@@ -139,10 +142,14 @@ func createAndGet(t *testing.T, st issuer.Store) {
 }
 
 func hostileText(t *testing.T, st issuer.Store) {
-	for _, text := range []string{`'; DROP TABLE sessions; --`, `"quotes" and \backslashes\`, "ünï — 日本語 🔑", "%s %n $1 ? :x @x", strings.Repeat("x", 1024), "*", "{}[]"} {
+	for _, text := range []string{
+		`'; DROP TABLE sessions; --`, `"quotes" and \backslashes\`, "ünï — 日本語 🔑", "%s %n $1 ? :x @x", strings.Repeat("x", 1024),
+		"*", "{}[]", " spaces at both ends ", "tab\tand\nline", "-1", "null",
+	} {
 		s := session(text)
-		s.Device, s.UserAgent, s.ClientID = text, text, text
-		s.Scopes = []string{text[:1], "b"}
+		s.Device, s.Address, s.UserAgent, s.ClientID, s.ACR, s.Email = text, text, text, text, text, text
+		s.Claims, _ = json.Marshal(map[string]string{text: text})
+		s.Scopes = []string{`!#$%&'()*+,-./:;<=>?@[]^_{|}~` + "`", "b"} // all that a scope may hold
 		create(t, st, s)
 		equal(t, get(t, st, s.ID), s)
 		all, err := st.List(t.Context(), text, now())
@@ -150,6 +157,31 @@ func hostileText(t *testing.T, st issuer.Store) {
 			t.Errorf("List(%q) = %d sessions, %v", text, len(all), err)
 		}
 	}
+}
+
+// exactText: a collation that folds letters would mix up users and sessions.
+func exactText(t *testing.T, st issuer.Store) {
+	ctx, at := t.Context(), now()
+	subjects := []string{"alice", "Alice", "alice ", " alice", "álice", "a\u0301lice", "alice\u00ad"}
+	ids := map[string]string{}
+	for _, subject := range subjects {
+		ids[subject] = create(t, st, session(subject)).ID
+	}
+	for _, subject := range subjects {
+		all, err := st.List(ctx, subject, at)
+		if err != nil || len(all) != 1 || all[0].ID != ids[subject] {
+			t.Errorf("List(%q) = %d sessions, %v", subject, len(all), err)
+		}
+		revoked, err := st.RevokeSubject(ctx, subject, "", at)
+		if err != nil || !slices.Equal(revoked, []string{ids[subject]}) {
+			t.Errorf("RevokeSubject(%q) = %v, %v", subject, revoked, err)
+		}
+	}
+	lower, upper := session("bob"), session("bob")
+	lower.ID, upper.ID = strings.Repeat("a", 22), strings.Repeat("A", 22)
+	create(t, st, lower)
+	create(t, st, upper)
+	equal(t, get(t, st, lower.ID), lower)
 }
 
 func duplicate(t *testing.T, st issuer.Store) {
@@ -225,6 +257,32 @@ func compareAndSwap(t *testing.T, st issuer.Store) {
 	}
 	s.Generation, s.RetryHash, s.IdleUntil = 1<<53, nil, time.Time{}
 	equal(t, get(t, st, s.ID), s)
+}
+
+func rotateEnded(t *testing.T, st issuer.Store) {
+	for _, end := range []struct {
+		name string
+		set  func(s *issuer.Session, at time.Time)
+	}{
+		{"absolute", func(s *issuer.Session, at time.Time) { s.ExpiresAt = at }},
+		{"idle", func(s *issuer.Session, at time.Time) { s.IdleUntil = at }},
+	} {
+		at := now().Add(time.Minute)
+		s := session("alice")
+		end.set(&s, at)
+		create(t, st, s)
+		for _, late := range []time.Duration{0, time.Microsecond, time.Hour} {
+			update := issuer.Rotation{Generation: 1, KeyID: "k1", RotatedAt: at.Add(late), IdleUntil: at.Add(2 * time.Hour)}
+			if ok, err := st.Rotate(t.Context(), s.ID, 0, update); ok || err != nil {
+				t.Errorf("Rotate %v after the %s end = %v, %v, want false", late, end.name, ok, err)
+			}
+		}
+		equal(t, get(t, st, s.ID), s)
+		update := issuer.Rotation{Generation: 1, KeyID: "k1", RotatedAt: at.Add(-time.Microsecond)}
+		if ok, err := st.Rotate(t.Context(), s.ID, 0, update); !ok || err != nil {
+			t.Errorf("Rotate before the %s end = %v, %v, want true", end.name, ok, err)
+		}
+	}
 }
 
 func revoke(t *testing.T, st issuer.Store) {
@@ -394,6 +452,34 @@ func (s *service) login() answer {
 
 func (s *service) refresh(token string) answer {
 	return s.post("/auth/refresh", `{"refresh_token":"`+token+`"}`)
+}
+
+// raceCreate lets 32 goroutines take one id, 20 times.
+func raceCreate(t *testing.T, st issuer.Store) {
+	for range rounds(20) {
+		id := newID()
+		var taken atomic.Int32
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for range 32 {
+			wg.Go(func() {
+				<-start
+				s := session("alice")
+				s.ID = id
+				switch err := st.Create(t.Context(), s); {
+				case err == nil:
+					taken.Add(1)
+				case !errors.Is(err, issuer.ErrSessionExists):
+					t.Errorf("Create: %v, want ErrSessionExists", err)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		if n := taken.Load(); n != 1 {
+			t.Fatalf("the id was taken %d times", n)
+		}
+	}
 }
 
 // raceRotate lets 32 goroutines refresh one generation, for 200 generations:
