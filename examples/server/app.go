@@ -34,7 +34,7 @@ func newApp(o options, log *slog.Logger) (*app, error) {
 	if o.store != "memory:" {
 		return nil, fmt.Errorf("-store %q: only memory: exists so far", o.store)
 	}
-	a.store = issuer.NewMemoryStore()
+	a.store = &issuer.MemoryStore{Now: a.now}
 
 	key, secret, err := signingKey(o)
 	if err != nil {
@@ -170,18 +170,7 @@ func authenticate(_ context.Context, c issuer.Credentials) (issuer.User, error) 
 
 // background removes expired sessions until ctx is done.
 func (a *app) background(ctx context.Context) {
-	ticker := time.NewTicker(time.Minute)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			if _, err := a.store.DeleteExpired(ctx, a.now(), 10_000); err != nil {
-				a.log.Error("delete expired sessions", "err", err)
-			}
-		}
-	}
+	_ = a.store.Run(ctx) // its only error is that of ctx
 }
 
 // rotate lets a new key sign.
