@@ -106,9 +106,10 @@ type Config struct {
 
 	// MaxFailures is how many generations of tokens in a row may be refused
 	// before nobody is asked for new ones any more and requests that need one
-	// fail with AUTH_PAUSED. An answer of 2xx or 3xx counts from the beginning
-	// again, and so do a new session and Resume. Outages do not count. Zero
-	// means 10.
+	// fail with AUTH_PAUSED. OnFailure is told of the pause and, until it is
+	// over, of no more refusals. An answer of 2xx or 3xx, a new session and
+	// Resume end it; tokens from SetTokens are tried, but count on. Outages
+	// do not count. Zero means 10.
 	MaxFailures int
 
 	// Refusals are the answers that mean "get another token". Nil means a 401

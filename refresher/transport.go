@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -209,9 +210,13 @@ func (t *Transport) refuses(resp *http.Response, st *state) bool {
 		if e == nil {
 			e = &jwterrors.Error{Reason: jwterrors.TokenGenericError, Status: resp.StatusCode}
 		}
-		st.session.failures.Add(1)
 		st.tokens.outcome.tell(&t.events, e.Reason)
-		t.report(st, e)
+		switch n := st.session.failures.Add(1); {
+		case n == t.maxFailures:
+			t.report(st, &jwterrors.Error{Reason: jwterrors.Paused, Err: fmt.Errorf("%w: %w", errTooManyFailures, e)})
+		case n < t.maxFailures:
+			t.report(st, e)
+		}
 	}
 	return true
 }
