@@ -16,7 +16,7 @@ import (
 // Config says which tokens a Middleware accepts. Keys, Issuer and Audience are
 // required.
 type Config struct {
-	// Keys are the keys of Issuer: HS256, PublicKeys, JWKS or LocalJWKS.
+	// Keys are the keys of Issuer: HS256, PublicKeys, JWKS, Discover or LocalJWKS.
 	Keys KeySource
 
 	// Issuer is who must have issued a token. It is compared with "iss" (RFC
@@ -266,6 +266,9 @@ func New(config Config) (*Middleware, error) {
 		}
 		for _, problem := range is.check() {
 			mistake("issuer %q: %w", is.name, problem)
+		}
+		if from, ok := is.keys.(*jwks); ok && from.issuer != "" && from.issuer != is.name && !is.anyIssuer {
+			mistake("issuer %q: its Keys are discovered of another issuer, %q", is.name, from.issuer)
 		}
 		if m.byName[is.name] != nil && is.name != "" {
 			mistake("issuer %q is listed twice", is.name)

@@ -531,3 +531,24 @@ func ExampleUserKeyRule() {
 	// /users/alice@example.com <nil>
 	// /users/bob@example.com AUTH_TOKEN_USER_KEY_INVALID: the request is about another user
 }
+
+func ExampleDiscover() {
+	_, err := middleware.New(middleware.Config{
+		Keys:     middleware.Discover("https://id.example.com", middleware.JWKSOptions{}),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// The name of an issuer counts byte by byte.
+func ExampleDiscover_incorrect() {
+	_, err := middleware.New(middleware.Config{
+		Keys:     middleware.Discover("https://id.example.com/", middleware.JWKSOptions{}),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	fmt.Println(err)
+	// Output: middleware: issuer "https://id.example.com": its Keys are discovered of another issuer, "https://id.example.com/"
+}

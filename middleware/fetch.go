@@ -37,6 +37,7 @@ func newClient(c *http.Client) *http.Client {
 // A fetched is what came of one fetch.
 type fetched struct {
 	set      *keySet
+	url      string
 	document string
 	etag     string        // "" for none
 	maxAge   time.Duration // for how long it is fresh; negative where that is not said
@@ -47,15 +48,19 @@ type fetched struct {
 func (s *jwks) fetch(last *jwksState) (fetched, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.options.Timeout)
 	defer cancel()
-	etag := ""
-	if last != nil {
-		etag = last.etag
-	}
-	resp, document, err := s.get(ctx, s.url, "application/jwk-set+json, application/json", etag)
+	where, err := s.locate(ctx)
 	if err != nil {
 		return fetched{}, err
 	}
-	got := fetched{document: document, etag: resp.Header.Get("ETag"), maxAge: freshness(resp.Header)}
+	etag := ""
+	if last != nil && last.url == where {
+		etag = last.etag
+	}
+	resp, document, err := s.get(ctx, where, "application/jwk-set+json, application/json", etag)
+	if err != nil {
+		return fetched{}, err
+	}
+	got := fetched{url: where, document: document, etag: resp.Header.Get("ETag"), maxAge: freshness(resp.Header)}
 	if len(got.etag) > maxETag {
 		got.etag = ""
 	}
@@ -64,7 +69,7 @@ func (s *jwks) fetch(last *jwksState) (fetched, error) {
 		return got, nil
 	}
 	if got.set, err = parseKeySet([]byte(document), s.options.MaxKeys, s.options.RSAAlgorithm); err != nil {
-		return fetched{}, fmt.Errorf("GET from %s: %w", host(s.url), err)
+		return fetched{}, fmt.Errorf("GET from %s: %w", host(where), err)
 	}
 	return got, nil
 }

@@ -84,6 +84,10 @@ const (
 // is failing with AUTH_KEYS_UNAVAILABLE. Requests with known keys do not wait at
 // all. A bad signature never causes a fetch.
 func JWKS(rawURL string, options JWKSOptions) KeySource {
+	return newJWKS(rawURL, options)
+}
+
+func newJWKS(rawURL string, options JWKSOptions) *jwks {
 	s := &jwks{options: options, absent: map[string]time.Time{}}
 	s.err = s.configure(rawURL)
 	return s
@@ -91,7 +95,8 @@ func JWKS(rawURL string, options JWKSOptions) KeySource {
 
 type jwks struct {
 	options JWKSOptions
-	url     string
+	url     string // of the set, or of the issuer
+	issuer  string // whose metadata say where the set is; "" where url does
 	client  *http.Client
 	err     error // mistakes in the configuration
 
@@ -111,6 +116,7 @@ type jwks struct {
 type jwksState struct {
 	set       *keySet
 	document  string
+	url       string    // where it is from
 	etag      string    // "" for none
 	fetchedAt time.Time // when the fetch began
 	refreshAt time.Time // the earliest time for the next one
@@ -169,18 +175,27 @@ func (s *jwks) configure(rawURL string) error {
 	if _, err := choose(o.RSAAlgorithm, "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"); err != nil {
 		mistake("RSAAlgorithm: %w", err)
 	}
-	u, err := url.Parse(rawURL)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		mistake("the URL is not one of https") // and may hold anything, so it is not shown
-	case u.User != nil || u.Fragment != "":
-		mistake("the URL has a user or a fragment")
-	case u.Scheme == "http" && !o.InsecureAllowHTTP:
-		mistake("the URL is not one of https, and InsecureAllowHTTP is not set")
+	if err := judgeURL(rawURL, o.InsecureAllowHTTP); err != nil {
+		mistake("%w", err)
 	}
 	s.url = rawURL
 	s.client = newClient(o.Client)
 	return errors.Join(mistakes...)
+}
+
+// judgeURL refuses URLs that nothing is fetched from. They may hold anything, so
+// they are not shown.
+func judgeURL(rawURL string, allowHTTP bool) error {
+	u, err := url.Parse(rawURL)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return errors.New("the URL is not one of https")
+	case u.User != nil || u.Fragment != "":
+		return errors.New("the URL has a user or a fragment")
+	case u.Scheme == "http" && !allowHTTP:
+		return errors.New("the URL is not one of https, and InsecureAllowHTTP is not set")
+	}
+	return nil
 }
 
 func (s *jwks) check() error { return s.err }
@@ -322,7 +337,7 @@ func (s *jwks) finish(f *flight, began, now time.Time, got fetched, err error, m
 		after = min(after, max(got.maxAge, leastRefresh))
 	}
 	early := time.Duration(rand.Int64N(int64(after)/10 + 1))
-	s.state.Store(&jwksState{got.set, got.document, got.etag, began, began.Add(after - early)})
+	s.state.Store(&jwksState{got.set, got.document, got.url, got.etag, began, began.Add(after - early)})
 	f.set = got.set
 	if !got.set.has(missing) {
 		s.remember(missing, now)

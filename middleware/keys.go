@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A KeySource holds the keys of one issuer. [HS256], [PublicKeys], [JWKS] and
-// [LocalJWKS] make one. Each key has one algorithm, and a source accepts only
+// A KeySource holds the keys of one issuer. [HS256], [PublicKeys], [JWKS],
+// [Discover] and [LocalJWKS] make one. Each key has one algorithm, and a source accepts only
 // the algorithms of its keys: whatever a token says in its header, a public key
 // is never used as a secret (RFC 8725, Section 3.1).
 //
