@@ -321,3 +321,18 @@ func TestTimeouts(t *testing.T) {
 		assert.Equal(t, 105*time.Second, time.Since(start), "the next wait would go beyond the two minutes")
 	})
 }
+
+// net/http repeats some requests by itself when a connection that was used
+// before breaks. Not these: how often the issuer is called is for the backoff to
+// say.
+func TestABrokenConnectionIsOneCall(t *testing.T) {
+	s := newService()
+	server := s.start(t)
+	c := config(server.URL)
+	c.MaxRetries = refresher.NoRetries
+	tr := newTransport(t, c)
+	login(t, tr) // its connection is kept
+	s.hookRefresh(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
+	assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.RefreshUnavailable)
+	assert.EqualValues(t, 1, s.refreshes.Load())
+}

@@ -104,11 +104,8 @@ func (t *Transport) report(st *state, e *jwterrors.Error) {
 	}
 }
 
-// expire tells OnSessionExpired, once for each session.
+// expire tells OnSessionExpired that the session of st has ended.
 func (t *Transport) expire(st *state, e *jwterrors.Error) {
-	if !st.session.told.CompareAndSwap(false, true) {
-		return
-	}
 	told := *e
 	if told.Identity == "" {
 		told.Identity = st.whose()

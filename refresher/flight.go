@@ -110,7 +110,11 @@ func (t *Transport) join(st *state, refusal bool) *flight {
 			f.finish(err)
 		} else {
 			st.gen.flight.Store(f)
-			t.start(f, cur)
+			if t.state.Load().gen == st.gen { // or publish did not see f
+				t.start(f, cur)
+			} else {
+				f.finish(nil)
+			}
 		}
 		return f, nil
 	})
@@ -128,18 +132,14 @@ func (t *Transport) start(f *flight, st *state) {
 		if !f.refusal { // a refusal was reported with its own reason
 			t.report(st, &jwterrors.Error{Reason: jwterrors.TokenExpired, Err: errors.New("refresher: a new token is needed")})
 		}
-		if t.state.Load().gen != st.gen { // SetTokens came before it could see f
-			f.finish(nil)
-		}
 	}
 }
 
-// await waits until f is done, the session of st has ended, or ctx is done. It
-// returns the snapshot that came after st.
+// await waits until f is done or ctx is. It returns the snapshot that came after
+// st, in the same session.
 func (t *Transport) await(ctx context.Context, f *flight, st *state) (*state, error) {
 	select {
 	case <-f.done:
-	case <-st.session.ended:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -195,7 +195,7 @@ func (t *Transport) fly(f *flight, st *state) {
 		}
 		failed = t.failed(n, e)
 		t.report(st, e)
-		if failed.class != transient || n == t.maxRetries || !t.sleep(ctx, failed.notBefore, f, st) {
+		if failed.class != transient || n == t.maxRetries || !t.sleep(ctx, failed.notBefore, f) {
 			ended = true
 			return
 		}
@@ -214,7 +214,7 @@ func (t *Transport) failed(n int, e *jwterrors.Error) *failure {
 }
 
 // sleep waits until the given time and reports whether the flight should go on.
-func (t *Transport) sleep(ctx context.Context, until time.Time, f *flight, st *state) bool {
+func (t *Transport) sleep(ctx context.Context, until time.Time, f *flight) bool {
 	wait := until.Sub(t.now())
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
 		return false
@@ -225,7 +225,6 @@ func (t *Transport) sleep(ctx context.Context, until time.Time, f *flight, st *s
 	case <-timer.C:
 		return true
 	case <-f.done:
-	case <-st.session.ended:
 	case <-ctx.Done():
 	}
 	return false

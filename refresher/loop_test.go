@@ -707,25 +707,29 @@ func TestNoSecretIsLoggedOrTold(t *testing.T) {
 }
 
 func TestACloseEndsARefresh(t *testing.T) {
-	s := newService()
-	tr := offline(t, s, nil)
-	login(t, tr)
-	s.expire()
-	entered := make(chan struct{})
-	s.hookRefresh(func(w http.ResponseWriter, r *http.Request) bool {
-		close(entered)
-		<-r.Context().Done()
-		return true
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		tr := offline(t, s, nil)
+		login(t, tr)
+		s.expire()
+		entered := make(chan struct{})
+		s.hookRefresh(func(w http.ResponseWriter, r *http.Request) bool {
+			close(entered)
+			<-r.Context().Done()
+			return true
+		})
+		start := time.Now()
+		status := make(chan int)
+		go func() { st, _ := get(t.Context(), tr.Client(), api); status <- st }()
+		<-entered
+		require.NoError(t, tr.Close())
+		require.NoError(t, tr.Close())
+		assert.Equal(t, 401, <-status, "the caller gets the answer that it had")
+		err := tr.Refresh(t.Context())
+		assert.Error(t, err)
+		assert.False(t, errors.Is(err, jwterrors.LoggedOut), "the session is not over")
+		assert.Zero(t, time.Since(start), "nobody waits for a timeout")
 	})
-	status := make(chan int)
-	go func() { st, _ := get(t.Context(), tr.Client(), api); status <- st }()
-	<-entered
-	require.NoError(t, tr.Close())
-	require.NoError(t, tr.Close())
-	assert.Equal(t, 401, <-status, "the caller gets the answer that it had")
-	err := tr.Refresh(t.Context())
-	assert.Error(t, err)
-	assert.False(t, errors.Is(err, jwterrors.LoggedOut), "the session is not over")
 }
 
 func TestRefreshByHand(t *testing.T) {

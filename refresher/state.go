@@ -40,19 +40,17 @@ type state struct {
 // with each.
 type session struct {
 	epoch    uint64
-	identity Identity      // as the caller named it; may be zero
-	ended    chan struct{} // closed when another session, or none, has taken its place
+	identity Identity // as the caller named it; may be zero
 
 	// revokes: whatever the session before this one still receives is revoked
 	// at the server.
 	revokes bool
 
 	failures atomic.Int32 // consecutive generations that failed
-	told     atomic.Bool  // OnSessionExpired was told
 }
 
 func newSession(epoch uint64, id Identity) *session {
-	return &session{epoch: epoch, identity: id, ended: make(chan struct{})}
+	return &session{epoch: epoch, identity: id}
 }
 
 // A generation is one set of tokens of a session, and what became of it.
@@ -148,14 +146,10 @@ func (t *Transport) times(from, expiry time.Time) (refreshAt, expiresAt time.Tim
 }
 
 // publish puts next in the place of old and reports whether old was still
-// there. Whoever waits for a session that has ended, or for a generation that
-// was replaced, is released.
+// there. Whoever waits for the generation to be replaced is released.
 func (t *Transport) publish(old, next *state) bool {
 	if !t.state.CompareAndSwap(old, next) {
 		return false
-	}
-	if old.session != next.session {
-		close(old.session.ended)
 	}
 	if old.gen != next.gen {
 		if f := old.gen.flight.Load(); f != nil {

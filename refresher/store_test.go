@@ -133,11 +133,45 @@ func TestAFailedSaveIsReported(t *testing.T) {
 	assert.Equal(t, 200, status)
 	require.NoError(t, store.MemoryStore.Save(t.Context(), refresher.Tokens{AccessToken: "older", RefreshToken: "older"}))
 	store.breaks("")
-	require.NoError(t, tr.Refresh(t.Context()), "and the older ones are not used")
+	require.NoError(t, tr.Refresh(t.Context()))
+	used, _, _ := s.log()
+	assert.Equal(t, []string{"refresh-token-number-1"}, used, "the older ones are not used")
 	store.breaks("Clear")
 	assert.ErrorIs(t, tr.Logout(t.Context()), errDisk)
 	_, err = get(t.Context(), tr.Client(), api)
 	assert.ErrorIs(t, err, jwterrors.LoggedOut)
+}
+
+// A Login that waits for the store does not write to it after a Logout.
+func TestAnOvertakenLoginIsNotSaved(t *testing.T) {
+	s := newService()
+	store := &queueStore{entered: make(chan struct{}), release: make(chan struct{})}
+	tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
+	require.NoError(t, tr.Restore(t.Context()))
+	done := make(chan error)
+	go func() { done <- tr.Login(t.Context(), alice) }()
+	<-store.entered
+	require.NoError(t, tr.Logout(t.Context()))
+	close(store.release)
+	require.NoError(t, <-done)
+	assert.True(t, must(store.Load(t.Context())).IsZero())
+}
+
+// queueStore lets the first who wants its lock wait.
+type queueStore struct {
+	refresher.MemoryStore
+	first            sync.Once
+	entered, release chan struct{}
+}
+
+func (q *queueStore) Lock(ctx context.Context) (func(), error) {
+	first := false
+	q.first.Do(func() { first = true })
+	if first {
+		close(q.entered)
+		<-q.release
+	}
+	return q.MemoryStore.Lock(ctx)
 }
 
 // AX-17: a store that cannot be read counts as one without tokens, until it can.

@@ -250,6 +250,123 @@ func TestALogoutDuringARefreshWins(t *testing.T) { // MO-13, NV-17, NV-18
 	}
 }
 
+// A request that waits for the token of one user is not sent with that of the
+// next.
+func TestWaitingRequestsDoNotChangeTheirUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		tr := offline(t, s, nil)
+		login(t, tr)
+		time.Sleep(time.Hour) // nothing is sent before there is a new token
+		release := make(chan struct{})
+		s.hookRefresh(func(w http.ResponseWriter, _ *http.Request) bool {
+			<-release
+			w.WriteHeader(503)
+			return true
+		})
+		client := &http.Client{Transport: tr} // without the timeout of Client
+		failed := make(chan error, 20)
+		for range 20 {
+			go func() { _, err := get(t.Context(), client, api); failed <- err }()
+		}
+		synctest.Wait()
+		s.subject = "bob"
+		login(t, tr)
+		for range 20 {
+			assert.ErrorIs(t, <-failed, jwterrors.LoggedOut)
+		}
+		assert.Zero(t, s.calls.Load())
+		close(release)
+		status, err := get(t.Context(), client, api)
+		require.NoError(t, err)
+		assert.Equal(t, 200, status)
+	})
+}
+
+// Of a token that was got because its predecessor was refused, one more refusal
+// is enough, also when the answer to another request is faster.
+func TestAFreshTokenThatIsRefusedIsNotReplaced(t *testing.T) {
+	s := newService()
+	tr := offline(t, s, nil)
+	login(t, tr)
+	client := tr.Client()
+	retried, release := make(chan struct{}), make(chan struct{})
+	s.hookCall(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/api/slow" && number(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")) == 2 {
+			close(retried)
+			<-release
+		}
+		jwterrors.Responder{}.Respond(w, r, jwterrors.TokenSignatureInvalid)
+		return true
+	})
+	slow := make(chan int)
+	go func() { status, _ := get(t.Context(), client, api+"/slow"); slow <- status }()
+	<-retried
+	for range 10 {
+		status, err := get(t.Context(), client, api)
+		require.NoError(t, err)
+		assert.Equal(t, 401, status)
+	}
+	assert.EqualValues(t, 1, s.refreshes.Load())
+	close(release)
+	assert.Equal(t, 401, <-slow)
+}
+
+// A route that refuses every token does not make the others refresh for ever.
+func TestARouteThatRefusesEverythingCostsOneRefresh(t *testing.T) {
+	s := newService()
+	tr := offline(t, s, nil)
+	login(t, tr)
+	s.hookCall(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/api" {
+			return false
+		}
+		jwterrors.Responder{}.Respond(w, r, jwterrors.TokenSignatureInvalid)
+		return true
+	})
+	for range 10 {
+		status, err := get(t.Context(), tr.Client(), api)
+		require.NoError(t, err)
+		assert.Equal(t, 200, status)
+		status, err = get(t.Context(), tr.Client(), api+"/broken")
+		require.NoError(t, err)
+		assert.Equal(t, 401, status)
+	}
+	assert.EqualValues(t, 1, s.refreshes.Load())
+}
+
+// OnRefresh has the new pair before a request does; one that is slow holds the
+// requests up for a second and no more (IT-30).
+func TestOnRefreshComesFirst(t *testing.T) {
+	for name, c := range map[string]struct{ takes, want time.Duration }{
+		"quick": {100 * time.Millisecond, 100 * time.Millisecond},
+		"slow":  {time.Hour, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newService()
+				told := make(chan refresher.Tokens, 1)
+				tr := offline(t, s, func(config *refresher.Config) {
+					config.OnRefresh = func(tokens refresher.Tokens) {
+						told <- tokens
+						time.Sleep(c.takes)
+					}
+				})
+				login(t, tr)
+				s.expire()
+				start := time.Now()
+				status, err := get(t.Context(), tr.Client(), api)
+				require.NoError(t, err)
+				assert.Equal(t, 200, status)
+				assert.Equal(t, c.want, time.Since(start))
+				tokens, _ := tr.Tokens()
+				assert.Equal(t, tokens, <-told)
+				time.Sleep(2 * time.Hour) // let the listener end
+			})
+		})
+	}
+}
+
 func contains(list []string, s string) bool {
 	for _, item := range list {
 		if item == s {

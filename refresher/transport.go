@@ -164,7 +164,7 @@ func (t *Transport) again(req *http.Request, resp *http.Response, st *state) (*h
 		next, err = t.ready(ctx, next, t.now())
 	}
 	switch {
-	case err == nil && next.session == st.session && next.header != nil:
+	case err == nil:
 	case t.state.Load().session != st.session:
 		return nil, sessionEnded()
 	case ctx.Err() != nil:
