@@ -27,7 +27,8 @@ const (
 const MaxAccessTTL = 365 * 24 * time.Hour
 
 // NoGrace is the Grace of strict mode: a rotated refresh token is replay at
-// once, unless its retry key comes with it.
+// once, unless its retry key comes with it. A client that sends no key loses its
+// session with the first answer that gets lost.
 const NoGrace = time.Duration(-1)
 
 // A Config describes an Issuer. Issuer, Audience, Keys, MasterKeys, Store and
@@ -199,7 +200,6 @@ func New(c Config) (*Issuer, error) {
 	if len(mistakes) > 0 {
 		return nil, errors.Join(mistakes...)
 	}
-	c.Audience = slices.Clone(c.Audience)
 	c.MasterKeys = nil // masters has copies; nothing else needs them
 	i := &Issuer{c: c, masters: masters, claims: firstClaims(c.Issuer, c.Audience)}
 	i.routes()

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -115,6 +116,31 @@ func TestAKeyIsPublishedBeforeItSignsAndAfter(t *testing.T) {
 		_, err = ring.Rotate(first)
 		assert.NoError(t, err, "a retired key may come back")
 	})
+}
+
+func TestAKeyStaysPublishedHoweverLateOneAsks(t *testing.T) {
+	now := time.Now()
+	ring := must(issuer.NewKeyRing(issuer.KeyRingConfig{
+		Key: newKey(t, issuer.EdDSA), PublishBefore: issuer.NoDelay, RetireAfter: time.Hour, Now: func() time.Time { return now },
+	}))
+	published := func() int { return strings.Count(string(ring.JWKS()), `"kid"`) }
+	must(ring.Rotate(newKey(t, issuer.EdDSA)))
+	now = now.Add(time.Hour)
+	assert.Equal(t, 2, published())
+	must(ring.Rotate(newKey(t, issuer.EdDSA)))
+	assert.Equal(t, 3, published())
+	now = now.Add(time.Hour + time.Nanosecond)
+	assert.Equal(t, 1, published())
+}
+
+func TestAClockThatGoesBackPutsNoKeyOutOfOrder(t *testing.T) {
+	now := time.Now()
+	ring := must(issuer.NewKeyRing(issuer.KeyRingConfig{
+		Key: newKey(t, issuer.EdDSA), PublishBefore: issuer.NoDelay, Now: func() time.Time { return now },
+	}))
+	first := must(ring.Rotate(newKey(t, issuer.EdDSA)))
+	now = now.Add(-time.Hour)
+	assert.Equal(t, first, must(ring.Rotate(newKey(t, issuer.EdDSA))))
 }
 
 // signingKey returns the id of the key that ring signs with now.

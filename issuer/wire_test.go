@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -252,6 +253,47 @@ func TestALogoutThatFailedHalfwayIsRepeated(t *testing.T) {
 	assert.False(t, f.denied.has(sid(t, laptop)), "there is nothing left to deny")
 }
 
+// blind is a store in which a session begins between List and RevokeSubject.
+type blind struct{ issuer.Store }
+
+func (blind) List(ctx, string, time.Time) ([]issuer.Session, error) { return nil, nil }
+
+func TestASessionThatBeginsMeanwhileIsDeniedToo(t *testing.T) {
+	f := newFixture(t, func(c *issuer.Config) { c.Store = blind{c.Store} })
+	old, own := f.login(), f.login()
+	logout := func() int {
+		return f.do("DELETE", "/auth/sessions?others=true", "", "Authorization", "Bearer "+own.str("access_token")).status
+	}
+	assert.Equal(t, 204, logout())
+	assert.True(t, f.denied.has(sid(t, old)))
+	assert.False(t, f.denied.has(sid(t, own)))
+	f.login()
+	f.denied.failing(errors.New("down"))
+	assert.Equal(t, 503, logout())
+}
+
+// picky is a store on an engine that takes no NUL and nothing too long.
+type picky struct{ issuer.Store }
+
+func (p picky) Get(ctx ctx, id string) (issuer.Session, error) {
+	if strings.ContainsAny(id, "\x00'\xff") || len(id) > 64 {
+		return issuer.Session{}, errors.New("invalid byte sequence")
+	}
+	return p.Store.Get(ctx, id)
+}
+
+func TestOnlyIDsReachTheStore(t *testing.T) {
+	f := newFixture(t, func(c *issuer.Config) { c.Store = picky{c.Store} })
+	auth := []string{"Authorization", "Bearer " + f.login().str("access_token")}
+	for _, id := range []string{"%00", "'", "%FF", strings.Repeat("x", 100)} {
+		assert.Equal(t, 404, f.do("DELETE", "/auth/sessions/"+id, "", auth...).status, id)
+	}
+	for _, id := range []string{`\u0000`, "'", strings.Repeat("x", 100)} {
+		token := "rt1.m1." + id + ".0." + strings.Repeat("A", 43)
+		assert.Equal(t, jwterrors.RefreshTokenInvalid, f.refresh(token).reason, id)
+	}
+}
+
 func TestTheOperatorRevokes(t *testing.T) { // AX-16, JG-11
 	f := newFixture(t, nil)
 	a, b := f.login(), f.login()
@@ -364,7 +406,19 @@ func TestTheBearerOfTheIssuersOwnRoutes(t *testing.T) { // JG-05
 			assert.Equal(t, c.want, r.reason)
 		})
 	}
-	f.pass(15 * time.Minute)
+	two := httptest.NewRequest("GET", "/auth/sessions", nil)
+	two.Header["Authorization"] = []string{"Bearer " + access, "Bearer " + access}
+	w := httptest.NewRecorder()
+	f.issuer.ServeHTTP(w, two)
+	assert.Equal(t, 400, w.Code, "of two tokens nobody knows which counts")
+
+	assert.Equal(t, 200, get("Authorization", "Bearer "+access).status)
+	for range 2 { // the second is yet to sign
+		must(f.ring.Rotate(newKey(t, issuer.EdDSA)))
+		f.pass(7 * time.Minute)
+		assert.Equal(t, 200, get("Authorization", "Bearer "+access).status, "its key is still published")
+	}
+	f.pass(time.Minute)
 	assert.Equal(t, jwterrors.TokenExpired, get("Authorization", "Bearer "+access).reason)
 }
 
@@ -420,7 +474,7 @@ func TestValuesThatHoldSecretsHideThem(t *testing.T) {
 		if name != "config" && name != "key ring" { // functions have no JSON
 			forms += string(must(json.Marshal(v)))
 		}
-		for _, form := range []string{secret, fmt.Sprint([]byte(secret)), fmt.Sprintf("%#v", []byte(secret)), base64.StdEncoding.EncodeToString([]byte(secret))} {
+		for _, form := range []string{secret, fmt.Sprint([]byte(secret)), "0x73, 0x33, 0x63", base64.StdEncoding.EncodeToString([]byte(secret))} {
 			assert.NotContains(t, forms, form, name)
 		}
 	}
