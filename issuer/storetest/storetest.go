@@ -50,6 +50,7 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 		{"list shows live sessions", list},
 		{"expired sessions are deleted in portions", deleteExpired},
 		{"race: an id is taken once", raceCreate},
+		{"race: of many rotations one is made", raceCompareAndSwap},
 		{"race: one generation has one successor", raceRotate},
 		{"race: nothing survives a revocation", raceRevoke},
 		{"race: a subject's revocation holds", raceRevokeSubject},
@@ -478,6 +479,39 @@ func raceCreate(t *testing.T, st issuer.Store) {
 		wg.Wait()
 		if n := taken.Load(); n != 1 {
 			t.Fatalf("the id was taken %d times", n)
+		}
+	}
+}
+
+// raceCompareAndSwap lets 32 goroutines make different rotations of one
+// generation, 50 times: one of them reports true, and the row is as it said.
+func raceCompareAndSwap(t *testing.T, st issuer.Store) {
+	s := create(t, st, session("alice"))
+	for g := range uint64(rounds(50)) {
+		var made atomic.Int32
+		var winner atomic.Int64
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for n := range 32 {
+			wg.Go(func() {
+				<-start
+				update := issuer.Rotation{Generation: g + 1, KeyID: "k1", RotatedAt: now(), RetryHash: bytes.Repeat([]byte{byte(n)}, 32)}
+				ok, err := st.Rotate(t.Context(), s.ID, g, update)
+				if err != nil {
+					t.Errorf("Rotate: %v", err)
+				}
+				if ok {
+					made.Add(1)
+					winner.Store(int64(n))
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		got := get(t, st, s.ID)
+		want := bytes.Repeat([]byte{byte(winner.Load())}, 32)
+		if made.Load() != 1 || got.Generation != g+1 || !bytes.Equal(got.RetryHash, want) {
+			t.Fatalf("generation %d: %d rotations were made, and the row is at %d", g, made.Load(), got.Generation)
 		}
 	}
 }
