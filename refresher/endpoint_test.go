@@ -336,3 +336,15 @@ func TestABrokenConnectionIsOneCall(t *testing.T) {
 	assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.RefreshUnavailable)
 	assert.EqualValues(t, 1, s.refreshes.Load())
 }
+
+// An answer of more than a MiB is no token response.
+func TestAnAnswerWithoutEnd(t *testing.T) {
+	s := newService()
+	tr := offline(t, s, func(c *refresher.Config) { c.MaxRetries = refresher.NoRetries })
+	login(t, tr)
+	s.hookRefresh(func(w http.ResponseWriter, _ *http.Request) bool {
+		_ = json.NewEncoder(w).Encode(map[string]string{"access_token": "x", "scope": strings.Repeat("x", 1<<20)})
+		return true
+	})
+	assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.RefreshUnavailable)
+}

@@ -250,6 +250,23 @@ func TestALogoutDuringARefreshWins(t *testing.T) { // MO-13, NV-17, NV-18
 	}
 }
 
+// A source that ends its goroutine is not called again by each request.
+func TestAGoexitIsAFailureLikeAnother(t *testing.T) {
+	calls := 0
+	tr := newTransport(t, refresher.Config{
+		Origins: []string{"https://api.example.com"},
+		Source: sourceFunc(func(context.Context, refresher.Tokens) (refresher.Tokens, error) {
+			calls++
+			runtime.Goexit()
+			return refresher.Tokens{}, nil
+		}),
+	})
+	require.NoError(t, tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: "opaque"}))
+	assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.TokenGenerationError)
+	assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.RefreshUnavailable)
+	assert.Equal(t, 1, calls)
+}
+
 // A request that waits for the token of one user is not sent with that of the
 // next.
 func TestWaitingRequestsDoNotChangeTheirUser(t *testing.T) {
