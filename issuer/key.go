@@ -60,13 +60,13 @@ func (k *Key) ID() string { return k.id }
 func (k *Key) Algorithm() string { return k.algorithm }
 
 // String names the key and hides what it signs with.
-func (k *Key) String() string { return k.algorithm + " key " + strconv.Quote(k.id) }
+func (k Key) String() string { return k.algorithm + " key " + strconv.Quote(k.id) }
 
 // GoString is String.
-func (k *Key) GoString() string { return k.String() }
+func (k Key) GoString() string { return k.String() }
 
 // LogValue is String.
-func (k *Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
+func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // GenerateKey makes a new key for the algorithm: a secret of 32 bytes for HS256,
 // 2048 bits for RS256, P-256 for ES256, Ed25519 for EdDSA. It lives in memory
