@@ -28,6 +28,8 @@ type algorithm struct {
 var algorithms = func() map[string]*algorithm {
 	all := map[string]*algorithm{
 		"HS256": {"HS256", &jwt.SigningMethodHMAC{Name: "HS256", Hash: crypto.SHA256}},
+		"HS384": {"HS384", &jwt.SigningMethodHMAC{Name: "HS384", Hash: crypto.SHA384}},
+		"HS512": {"HS512", &jwt.SigningMethodHMAC{Name: "HS512", Hash: crypto.SHA512}},
 		"EdDSA": {"EdDSA", &jwt.SigningMethodEd25519{}},
 		"ES256": {"ES256", &jwt.SigningMethodECDSA{Name: "ES256", Hash: crypto.SHA256, KeySize: 32, CurveBits: 256}},
 		"ES384": {"ES384", &jwt.SigningMethodECDSA{Name: "ES384", Hash: crypto.SHA384, KeySize: 48, CurveBits: 384}},
@@ -44,6 +46,14 @@ var algorithms = func() map[string]*algorithm {
 	}
 	return all
 }()
+
+// leastSecret holds the length of the shortest secret for each algorithm that
+// has one, in bytes: that of its hash (RFC 7518, Section 3.2).
+var leastSecret = map[string]int{"HS256": 32, "HS384": 48, "HS512": 64}
+
+// public reports whether the keys of a are public ones. A set that anyone can
+// publish has no others.
+func (a *algorithm) public() bool { return leastSecret[a.name] == 0 }
 
 // The sizes of RSA keys, in bits. Shorter ones can be broken (RFC 7518, Section
 // 3.3), longer ones cost so much that they would be a way to stop the server.

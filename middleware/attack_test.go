@@ -128,15 +128,18 @@ func TestAttacks(t *testing.T) {
 	spki := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	pkcs1 := pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(rsaPublic)})
 
+	long := random(64)
 	withHS := serve(t, newAuth(t))
+	withHS512 := serve(t, newAuth(t, func(c *middleware.Config) { c.Keys = middleware.HS512(long) }))
 	withRS := serve(t, newAuth(t, func(c *middleware.Config) {
 		c.Keys = middleware.PublicKeys(middleware.PublicKey{ID: "r1", Key: rsaPublic}, middleware.PublicKey{ID: "e1", Key: &ecKey.PublicKey})
 	}))
 	rsHeader := object{"alg": "RS256", "typ": "at+jwt", "kid": "r1"}
 	rs := func(header, payload any) string { return sign(jwt.SigningMethodRS256, rsaKey(), header, payload) }
-	confused := func(key []byte) string {
-		return sign(jwt.SigningMethodHS256, key, rsHeader.with("alg", "HS256"), claims())
+	confusedBy := func(method jwt.SigningMethod, key []byte) string {
+		return sign(method, key, rsHeader.with("alg", method.Alg()), claims())
 	}
+	confused := func(key []byte) string { return confusedBy(jwt.SigningMethodHS256, key) }
 	unsigned := func(alg string) string {
 		return encode(object{"alg": alg, "typ": "at+jwt"}) + "." + encode(claims()) + ".AAAA"
 	}
@@ -159,6 +162,7 @@ func TestAttacks(t *testing.T) {
 		reason jwterrors.Reason
 	}{
 		{"a good token, HS256", withHS, good(), ""}, // IT-06
+		{"a good token, HS512", withHS512, sign(jwt.SigningMethodHS512, long, object{"alg": "HS512"}, claims()), ""},
 		{"a good token, RS256", withRS, rs(rsHeader, claims()), ""},
 		{"a good token, ES256", withRS, sign(jwt.SigningMethodES256, ecKey, object{"alg": "ES256", "kid": "e1"}, claims()), ""},
 
@@ -178,11 +182,20 @@ func TestAttacks(t *testing.T) {
 		{"alg null", withHS, hs(`{"alg":null}`, claims()), jwterrors.TokenFormatInvalid},
 		{"alg none and no signature", withHS, cut(unsigned("none"), 2), jwterrors.TokenFormatInvalid},
 		{"HS512 where HS256 is", withHS, sign(jwt.SigningMethodHS512, secret, object{"alg": "HS512"}, claims()), jwterrors.TokenSignatureInvalid},
+		{"HS384 where HS256 is", withHS, sign(jwt.SigningMethodHS384, secret, object{"alg": "HS384"}, claims()), jwterrors.TokenSignatureInvalid},
+		{"HS256 where HS512 is", withHS512, sign(jwt.SigningMethodHS256, long, object{"alg": "HS256"}, claims()), jwterrors.TokenSignatureInvalid},
+		{"HS384 where HS512 is", withHS512, sign(jwt.SigningMethodHS384, long, object{"alg": "HS384"}, claims()), jwterrors.TokenSignatureInvalid},
+		{"HS256 that says HS512", withHS512, sign(jwt.SigningMethodHS256, long, object{"alg": "HS512"}, claims()), jwterrors.TokenSignatureInvalid},
+		{"HS512 with a part of the secret", withHS512, sign(jwt.SigningMethodHS512, long[:63], object{"alg": "HS512"}, claims()), jwterrors.TokenSignatureInvalid},
+		{"alg none where HS512 is", withHS512, unsigned("none"), jwterrors.TokenSignatureInvalid},
 		{"RS256 where HS256 is", withHS, rs(rsHeader, claims()), jwterrors.TokenSignatureInvalid},
 		{"HS256 with the public key as PEM", withRS, confused(spki), jwterrors.TokenSignatureInvalid},
 		{"HS256 with the public key as PKCS#1", withRS, confused(pkcs1), jwterrors.TokenSignatureInvalid},
 		{"HS256 with the public key as DER", withRS, confused(der), jwterrors.TokenSignatureInvalid},
 		{"HS256 with the public key as JWK", withRS, confused(jwkSet(jwk(rsaPublic, nil))), jwterrors.TokenSignatureInvalid},
+		{"HS384 with the public key as PEM", withRS, confusedBy(jwt.SigningMethodHS384, spki), jwterrors.TokenSignatureInvalid},
+		{"HS512 with the public key as PEM", withRS, confusedBy(jwt.SigningMethodHS512, spki), jwterrors.TokenSignatureInvalid},
+		{"HS512 with the public key as DER", withRS, confusedBy(jwt.SigningMethodHS512, der), jwterrors.TokenSignatureInvalid},
 		{"HS256 with the modulus", withRS, confused(rsaPublic.N.Bytes()), jwterrors.TokenSignatureInvalid},
 		{"PS256 with a key for RS256", withRS, sign(jwt.SigningMethodPS256, rsaKey(), rsHeader.with("alg", "PS256"), claims()), jwterrors.TokenSignatureInvalid},
 		{"RS384 with a key for RS256", withRS, sign(jwt.SigningMethodRS384, rsaKey(), rsHeader.with("alg", "RS384"), claims()), jwterrors.TokenSignatureInvalid},

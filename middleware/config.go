@@ -16,7 +16,8 @@ import (
 // Config says which tokens a Middleware accepts. Keys, Issuer and Audience are
 // required.
 type Config struct {
-	// Keys are the keys of Issuer: HS256, PublicKeys, JWKS, Discover or LocalJWKS.
+	// Keys are the keys of Issuer: HS256, HS384, HS512, PublicKeys, JWKS, Discover
+	// or LocalJWKS.
 	Keys KeySource
 
 	// Issuer is who must have issued a token. It is compared with "iss" (RFC

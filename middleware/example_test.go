@@ -256,6 +256,38 @@ func ExampleHS256() {
 	// Output: 200 hello, alice
 }
 
+// The longer the hash, the longer the secret.
+func ExampleHS384() {
+	_, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS384(make([]byte, 48)), // stands for a secret
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// A secret of HS256 may be too short for HS512.
+func ExampleHS512_incorrect() {
+	_, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS512(exampleSecret),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	fmt.Println(err)
+	// Output: middleware: issuer "https://id.example.com": its Keys: secret 0 of HS512 has 32 bytes, fewer than 64
+}
+
+func ExampleHS512() {
+	_, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS512(make([]byte, 64)), // stands for a secret
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
+
 func ExamplePublicKeys() {
 	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), examplePoint)
 	if err != nil {

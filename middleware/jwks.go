@@ -200,7 +200,7 @@ func judgeURL(rawURL string, allowHTTP bool) error {
 
 func (s *jwks) check() error { return s.err }
 
-func (s *jwks) allows(alg *algorithm) bool { return alg != algorithms["HS256"] }
+func (s *jwks) allows(alg *algorithm) bool { return alg.public() }
 
 func (s *jwks) snapshot(now time.Time) *keySet {
 	state := s.usable(now)

@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// A KeySource holds the keys of one issuer. [HS256], [PublicKeys], [JWKS],
-// [Discover] and [LocalJWKS] make one. Each key has one algorithm, and a source accepts only
-// the algorithms of its keys: whatever a token says in its header, a public key
-// is never used as a secret (RFC 8725, Section 3.1).
+// A KeySource holds the keys of one issuer. [HS256], [HS384], [HS512],
+// [PublicKeys], [JWKS], [Discover] and [LocalJWKS] make one. Each key has one
+// algorithm, and a source accepts only the algorithms of its keys: whatever a
+// token says in its header, a public key is never used as a secret (RFC 8725,
+// Section 3.1).
 //
 // A KeySource can be given to several Middlewares, which then share what it has
 // loaded, but not to two issuers of one Middleware.
@@ -117,25 +118,31 @@ func (s *fixedKeys) lookup(context.Context, time.Time, string) (*keySet, error) 
 	return s.set, nil
 }
 
-// minSecret is the length of the shortest secret, in bytes: that of the hash
-// (RFC 7518, Section 3.2).
-const minSecret = 32
-
-// HS256 returns a source with secrets for HMAC with SHA-256. Each secret has at
-// least 32 bytes, from a random source. A token may be signed with any of them,
+// HS256 returns a source with secrets for HMAC with SHA-256 (RFC 7518, Section
+// 3.2). Each secret has at least 32 bytes, from a random source; [New] refuses a
+// shorter one, and no secret at all. A token may be signed with any of them,
 // whatever its kid: to rotate, list the new secret beside the old one, let the
 // issuer change over, and remove the old one when its last token has expired.
-func HS256(secrets ...[]byte) KeySource {
+func HS256(secrets ...[]byte) KeySource { return secretKeys("HS256", secrets) }
+
+// HS384 is [HS256] with SHA-384. Each secret has at least 48 bytes.
+func HS384(secrets ...[]byte) KeySource { return secretKeys("HS384", secrets) }
+
+// HS512 is [HS256] with SHA-512. Each secret has at least 64 bytes.
+func HS512(secrets ...[]byte) KeySource { return secretKeys("HS512", secrets) }
+
+// secretKeys returns a source with secrets for the algorithm called name.
+func secretKeys(name string, secrets [][]byte) KeySource {
 	var mistakes []error
 	var keys []*key
 	if len(secrets) == 0 {
-		mistakes = append(mistakes, errors.New("HS256 needs a secret"))
+		mistakes = append(mistakes, fmt.Errorf("%s needs a secret", name))
 	}
 	for i, secret := range secrets {
-		if len(secret) < minSecret {
-			mistakes = append(mistakes, fmt.Errorf("secret %d of HS256 has %d bytes, fewer than %d", i, len(secret), minSecret))
+		if least := leastSecret[name]; len(secret) < least {
+			mistakes = append(mistakes, fmt.Errorf("secret %d of %s has %d bytes, fewer than %d", i, name, len(secret), least))
 		}
-		keys = append(keys, &key{alg: algorithms["HS256"], material: bytes.Clone(secret)})
+		keys = append(keys, &key{alg: algorithms[name], material: bytes.Clone(secret)})
 	}
 	return &fixedKeys{newKeySet(keys, true), errors.Join(mistakes...)}
 }

@@ -78,6 +78,51 @@ func TestTheAlgorithmsAreOurOwn(t *testing.T) {
 	require.ErrorIs(t, verify(auth, forged), jwterrors.TokenSignatureInvalid)
 }
 
+// Each source of secrets has one algorithm, and takes several secrets.
+func TestEveryAlgorithmWithASecret(t *testing.T) { // DC-03, IT-33
+	methods := []*jwt.SigningMethodHMAC{jwt.SigningMethodHS256, jwt.SigningMethodHS384, jwt.SigningMethodHS512}
+	old, next := random(64), random(64)
+	for i, source := range []func(...[]byte) middleware.KeySource{middleware.HS256, middleware.HS384, middleware.HS512} {
+		t.Run(methods[i].Alg(), func(t *testing.T) {
+			both, after := withKeys(t, source(old, next)), withKeys(t, source(next))
+			for j, method := range methods {
+				header := object{"alg": method.Alg(), "kid": "whatever"}
+				ofOld, ofNext := sign(method, old, header, claims()), sign(method, next, header, claims())
+				forged := sign(method, random(64), header, claims())
+				for range 2 { // the second time by a remembered header
+					require.ErrorIs(t, verify(both, forged), jwterrors.TokenSignatureInvalid)
+					if i != j {
+						require.ErrorIs(t, verify(both, ofOld), jwterrors.TokenSignatureInvalid)
+						continue
+					}
+					require.NoError(t, verify(both, ofOld))
+					require.NoError(t, verify(both, ofNext))
+					require.NoError(t, verify(after, ofNext))
+					require.ErrorIs(t, verify(after, ofOld), jwterrors.TokenSignatureInvalid)
+				}
+			}
+		})
+	}
+}
+
+// Whoever publishes a set cannot make a secret of what is in it: no algorithm
+// with a secret gets as far as its keys.
+func TestASetNeverAllowsSecrets(t *testing.T) {
+	document := jwkSet(jwk(&rsaKey().PublicKey, object{"kid": "k"}), object{"kty": "oct", "kid": "k", "k": encode(secret)})
+	local := middleware.LocalJWKS(func() []byte { return document })
+	remote := &endpoint{}
+	for _, keys := range []middleware.KeySource{local, remote.keys()} {
+		for _, method := range []jwt.SigningMethod{jwt.SigningMethodHS256, jwt.SigningMethodHS384, jwt.SigningMethodHS512} {
+			for _, key := range [][]byte{secret, rsaKey().N.Bytes(), {}} {
+				err := verify(withKeys(t, keys), sign(method, key, object{"alg": method.Alg(), "kid": "k"}, claims()))
+				require.ErrorIs(t, err, jwterrors.TokenSignatureInvalid)
+				require.ErrorContains(t, err, "is not allowed")
+			}
+		}
+	}
+	assert.Zero(t, remote.fetches.Load(), "nothing is fetched for them")
+}
+
 func TestRotationOfSecrets(t *testing.T) { // IT-33
 	next := random(32)
 	withNext := func(header object) string { return sign(jwt.SigningMethodHS256, next, header, claims()) }
@@ -162,6 +207,7 @@ func TestWhichKeysOfASet(t *testing.T) {
 		{"for another algorithm", jwk(rs, object{"kid": "k", "alg": "PS256"}), rs256, false},
 		{"for RSA encryption", jwk(rs, object{"kid": "k", "alg": "RSA-OAEP"}), rs256, false},
 		{"for HS256", jwk(rs, object{"kid": "k", "alg": "HS256"}), rs256, false},
+		{"for HS512", jwk(rs, object{"kid": "k", "alg": "HS512"}), rs256, false},
 		{"for none", jwk(rs, object{"kid": "k", "alg": "none"}), rs256, false},
 		{"of 1024 bits", jwk(&short.PublicKey, object{"kid": "k"}), signed("RS256", short), false},
 		{"with a certificate that is none", jwk(rs, object{"kid": "k", "x5c": []string{"AAAA"}, "x5t": "x", "x5u": "http://127.0.0.1:1/"}), rs256, true},

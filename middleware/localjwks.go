@@ -42,7 +42,7 @@ func (s *localJWKS) check() error {
 	return nil
 }
 
-func (s *localJWKS) allows(alg *algorithm) bool { return alg != algorithms["HS256"] }
+func (s *localJWKS) allows(alg *algorithm) bool { return alg.public() }
 
 func (s *localJWKS) snapshot(time.Time) *keySet { return s.current().set }
 
