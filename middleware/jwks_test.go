@@ -663,7 +663,9 @@ func TestTheETag(t *testing.T) {
 func TestNotModifiedFromTheStart(t *testing.T) {
 	e := &endpoint{}
 	e.fail(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotModified) })
-	unavailable(t, verify(withKeys(t, e.keys()), newNamed("a").token()))
+	err := verify(withKeys(t, e.keys()), newNamed("a").token())
+	unavailable(t, err)
+	require.ErrorContains(t, err, "status 304", "it is an answer to a question that was not asked")
 }
 
 // An endpoint can ask to be asked more often, and not more seldom.
