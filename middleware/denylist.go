@@ -18,6 +18,17 @@ type DenylistOptions struct {
 	// about 130 MB when all are used.
 	MaxEntries int
 
+	// MaxAge is for a list that is a mirror of another one, which a feed keeps
+	// in step and tells so with [Denylist.Synced]. It is how long ago the last
+	// time may be. When that is longer ago, and before the first time, it is
+	// not known who was denied elsewhere, and Revoked fails. Zero means that the
+	// list is not a mirror, and less that no time is recent enough.
+	MaxAge time.Duration
+
+	// InsecurePassWhenStale makes a mirror beyond its MaxAge answer from what it
+	// has: tokens that were denied elsewhere in the meantime are accepted.
+	InsecurePassWhenStale bool
+
 	// Now returns the time. Nil means time.Now.
 	Now func() time.Time
 }
@@ -29,11 +40,17 @@ const defaultMaxEntries = 1_000_000
 // until the last token that it concerns has expired, and five minutes more,
 // which is the most that a Middleware's Leeway can be.
 //
-// The zero value is ready to use. A Denylist is safe for concurrent use.
+// With MaxAge it is a mirror: what is denied elsewhere comes in by a feed, which
+// calls DenySession and the others and then Synced, and the requests ask nobody
+// but the memory.
+//
+// The zero value is ready to use, and is not a mirror. A Denylist is safe for
+// concurrent use.
 type Denylist struct {
 	options DenylistOptions
 
-	entries  atomic.Int64 // so that the empty list costs nothing
+	entries  atomic.Int64              // so that the empty list costs nothing
+	synced   atomic.Pointer[time.Time] // nil before the first time
 	mu       sync.RWMutex
 	sessions map[string]time.Time // until when
 	tokens   map[string]time.Time
@@ -158,8 +175,55 @@ func (d *Denylist) sweep(now time.Time) {
 
 func over(now, until time.Time) bool { return !now.Before(until.Add(maxLeeway)) }
 
-// Revoked implements [Revocations]. It never fails.
+// Synced tells that the list had everything at the given time that its origin
+// had. A time before the last one changes nothing, and one that is yet to come
+// counts as now.
+func (d *Denylist) Synced(at time.Time) {
+	if now := d.now(); at.After(now) {
+		at = now // of a clock that is wrong
+	}
+	for {
+		last := d.synced.Load()
+		if last != nil && !at.After(*last) || d.synced.CompareAndSwap(last, &at) {
+			return
+		}
+	}
+}
+
+// Age returns how long ago the list was in step with its origin, and whether it
+// ever was.
+func (d *Denylist) Age() (time.Duration, bool) {
+	last := d.synced.Load()
+	if last == nil {
+		return 0, false
+	}
+	return max(0, d.now().Sub(*last)), true
+}
+
+// stale returns why the list cannot tell who was denied elsewhere.
+func (d *Denylist) stale() error {
+	age, ok := d.Age()
+	switch {
+	case !ok:
+		return &jwterrors.Error{Reason: jwterrors.StoreUnavailable, Err: errors.New("middleware: the denylist was never in step with its origin")}
+	case age > d.options.MaxAge:
+		return &jwterrors.Error{
+			Reason: jwterrors.StoreUnavailable,
+			Err:    fmt.Errorf("middleware: the denylist was in step with its origin %v ago, which is more than %v", age, d.options.MaxAge),
+		}
+	}
+	return nil
+}
+
+// Revoked implements [Revocations]. It fails for a mirror beyond its MaxAge, with
+// the reason AUTH_STORE_UNAVAILABLE, unless InsecurePassWhenStale is set, and
+// never otherwise.
 func (d *Denylist) Revoked(ctx context.Context, sid, jti, subject string, issuedAt time.Time) (bool, error) {
+	if d.options.MaxAge != 0 && !d.options.InsecurePassWhenStale {
+		if err := d.stale(); err != nil {
+			return false, err
+		}
+	}
 	if d.entries.Load() == 0 {
 		return false, nil
 	}

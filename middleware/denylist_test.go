@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -101,6 +102,98 @@ func TestDenylistIsBounded(t *testing.T) {
 		require.NoError(t, d.DenySession(ctx, fmt.Sprint(i), now.Add(time.Minute)))
 	}
 	require.ErrorIs(t, d.DenySession(ctx, "d", now.Add(time.Minute)), jwterrors.StoreUnavailable)
+}
+
+// A mirror answers as long as it is known to be in step, to the instant.
+func TestAMirrorThatIsNotInStep(t *testing.T) { // NV-19
+	for _, c := range []struct {
+		name   string
+		pass   bool
+		maxAge time.Duration
+		after  time.Duration // after the last sync; less than zero for no sync
+		reason jwterrors.Reason
+	}{
+		{"never in step", false, time.Minute, -1, jwterrors.StoreUnavailable},
+		{"in step now", false, time.Minute, 0, ""},
+		{"before the limit", false, time.Minute, time.Minute - 1, ""},
+		{"at the limit", false, time.Minute, time.Minute, ""},
+		{"beyond the limit", false, time.Minute, time.Minute + 1, jwterrors.StoreUnavailable},
+		{"a limit that nothing meets", false, -1, 0, jwterrors.StoreUnavailable},
+		{"never in step, and that is allowed", true, time.Minute, -1, ""},
+		{"beyond the limit, and that is allowed", true, time.Minute, time.Hour, ""},
+		{"no mirror", false, 0, -1, ""},
+		{"no mirror, with a sync long ago", false, 0, time.Hour, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := middleware.NewDenylist(middleware.DenylistOptions{MaxAge: c.maxAge, InsecurePassWhenStale: c.pass})
+				auth := newAuth(t, func(c *middleware.Config) { c.Revocations = d })
+				revoked := hs(hsHeader, claims().with("sid", "s-9").with("exp", time.Now().Unix()+7200))
+				token := hs(hsHeader, claims().with("exp", time.Now().Unix()+7200))
+				if c.after >= 0 {
+					d.Synced(time.Now())
+					time.Sleep(c.after)
+				}
+				err := verify(auth, token)
+				require.Equal(t, c.reason, jwterrors.ReasonOf(err), "with an empty list")
+				require.NoError(t, d.DenySession(t.Context(), "s-9", time.Now().Add(time.Hour)))
+				require.Equal(t, c.reason, jwterrors.ReasonOf(verify(auth, token)))
+				if c.reason == "" {
+					require.ErrorIs(t, verify(auth, revoked), jwterrors.TokenInvalidated)
+					return
+				}
+				require.ErrorContains(t, err, "in step with its origin")
+				require.ErrorIs(t, verify(auth, revoked), c.reason)
+				d.Synced(time.Now())
+				if c.maxAge > 0 {
+					require.NoError(t, verify(auth, token), "it has caught up")
+					require.ErrorIs(t, verify(auth, revoked), jwterrors.TokenInvalidated)
+				}
+			})
+		})
+	}
+}
+
+func TestTheAgeOfAMirror(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d middleware.Denylist
+		expect := func(want time.Duration, known bool) {
+			t.Helper()
+			age, ok := d.Age()
+			assert.Equal(t, want, age)
+			assert.Equal(t, known, ok)
+		}
+		expect(0, false)
+		d.Synced(time.Now().Add(-time.Minute))
+		expect(time.Minute, true)
+		d.Synced(time.Now().Add(-time.Hour)) // of a feed that was overtaken
+		expect(time.Minute, true)
+		d.Synced(time.Now().Add(time.Hour)) // of a clock that is wrong
+		expect(0, true)
+		time.Sleep(time.Second)
+		expect(time.Second, true)
+	})
+}
+
+// A feed and requests at once.
+func TestAMirrorWhileInUse(t *testing.T) {
+	d := middleware.NewDenylist(middleware.DenylistOptions{MaxAge: time.Hour})
+	d.Synced(time.Now())
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 500 {
+				before := time.Now()
+				d.Synced(before)
+				_, err := d.Revoked(context.Background(), "s", "j", "u", before)
+				age, ok := d.Age()
+				if !assert.NoError(t, err) || !assert.True(t, ok) || !assert.LessOrEqual(t, age, time.Since(before)) {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestDenylistWhileInUse(t *testing.T) {

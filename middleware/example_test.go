@@ -416,6 +416,39 @@ func ExampleDenylist_Revoked() {
 	// Output: false <nil>
 }
 
+// A feed copies what is denied elsewhere, and says until when it has everything.
+func ExampleDenylist_Synced() {
+	denied := middleware.NewDenylist(middleware.DenylistOptions{MaxAge: time.Minute})
+	auth, err := middleware.New(middleware.Config{
+		Keys:        middleware.HS256(exampleSecret),
+		Issuer:      "https://id.example.com",
+		Audience:    []string{"orders"},
+		Revocations: denied,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = auth.Verify(context.Background(), exampleToken(""))
+	fmt.Println(err)
+	denied.Synced(time.Now())
+	_, err = auth.Verify(context.Background(), exampleToken(""))
+	fmt.Println(err)
+	// Output:
+	// AUTH_STORE_UNAVAILABLE: AUTH_STORE_UNAVAILABLE: middleware: the denylist was never in step with its origin
+	// <nil>
+}
+
+func ExampleDenylist_Age() {
+	var denied middleware.Denylist
+	fmt.Println(denied.Age())
+	denied.Synced(time.Now().Add(-time.Hour))
+	age, ok := denied.Age()
+	fmt.Println(age.Round(time.Minute), ok)
+	// Output:
+	// 0s false
+	// 1h0m0s true
+}
+
 func ExampleConfig_validate() {
 	auth, err := middleware.New(middleware.Config{
 		Keys:     middleware.HS256(exampleSecret),
