@@ -64,6 +64,11 @@ type Config struct {
 	// []string{"at+jwt"}.
 	TokenTypes []string
 
+	// RequiredClaims are the names of claims that must be in a token and not null,
+	// besides "exp" and "iat": AUTH_TOKEN_PAYLOAD_INVALID without. Nil means no
+	// others. New refuses an empty name, and one that is listed twice.
+	RequiredClaims []string
+
 	// UserKey is the rule for tokens that name their user in "email" or
 	// "userId". Nil means that there is none, and that either, both or neither
 	// may be there.
@@ -200,6 +205,7 @@ func New(config Config) (*Middleware, error) {
 		maxLifetime:   cmp.Or(config.MaxLifetime, defaultMaxLifetime),
 		maxTokenBytes: cmp.Or(config.MaxTokenBytes, defaultMaxTokenBytes),
 		types:         defaultTokenTypes,
+		required:      slices.Clone(config.RequiredClaims),
 		revocations:   config.Revocations,
 		validate:      config.Validate,
 		respond:       config.Respond,
@@ -253,6 +259,14 @@ func New(config Config) (*Middleware, error) {
 		}
 		if len(m.types) == 0 {
 			mistake("TokenTypes is empty, so that no token could pass")
+		}
+	}
+	for i, name := range config.RequiredClaims {
+		switch {
+		case name == "":
+			mistake("RequiredClaims contains an empty string")
+		case slices.Contains(config.RequiredClaims[:i], name):
+			mistake("RequiredClaims contains %q twice", name)
 		}
 	}
 	if config.InsecureAnyIssuer && len(config.Issuers) > 0 {

@@ -65,6 +65,9 @@ func TestMistakesInTheConfig(t *testing.T) {
 			c.InsecureAnyAudience = true
 			c.Issuers = []middleware.Issuer{{Issuer: "b", Keys: middleware.HS256(random(32))}}
 		}, "Audience is empty"},
+		{"a required claim", func(c *middleware.Config) { c.RequiredClaims = []string{"jti", "JTI"} }, ""},
+		{"a required claim without name", func(c *middleware.Config) { c.RequiredClaims = []string{"jti", ""} }, "RequiredClaims contains an empty"},
+		{"a required claim twice", func(c *middleware.Config) { c.RequiredClaims = []string{"jti", "sub", "jti"} }, `RequiredClaims contains "jti" twice`},
 		{"no cache", func(c *middleware.Config) { c.CacheBytes = middleware.NoCache }, ""},
 		{"a cache of one byte", func(c *middleware.Config) { c.CacheBytes = 1 }, ""},
 		{"a cache of less", func(c *middleware.Config) { c.CacheBytes = -2 }, "CacheBytes"},

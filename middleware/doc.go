@@ -37,8 +37,8 @@
 //     key's own algorithm. A forgery is never called anything else, however old
 //     it says it is.
 //  6. AUTH_TOKEN_PAYLOAD_INVALID: the claims are a JSON object without
-//     duplicates, also by case, each claim has its type, and "exp" and "iat" are
-//     there. AUTH_TOKEN_TYPE_INVALID: the claims are not those of a refresh, ID
+//     duplicates, also by case, each claim has its type, and "exp", "iat" and
+//     those of [Config].RequiredClaims are there. AUTH_TOKEN_TYPE_INVALID: the claims are not those of a refresh, ID
 //     or logout token.
 //  7. AUTH_TOKEN_EXPIRATION_INVALID, AUTH_TOKEN_EXPIRED,
 //     AUTH_TOKEN_NOT_YET_VALID: lifetime, "exp", "nbf", "iat".

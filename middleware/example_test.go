@@ -220,6 +220,29 @@ func ExampleClaims_HasScope() {
 	// Output: true false
 }
 
+func ExampleClaims_IsMachine() {
+	user := &middleware.Claims{Subject: "alice", ClientID: "app"}
+	machine := &middleware.Claims{Subject: "nightly-report", ClientID: "nightly-report"}
+	fmt.Println(user.IsMachine(), machine.IsMachine())
+	// Output: false true
+}
+
+// Without "jti", a token could not be denied by itself.
+func ExampleConfig_requiredClaims() {
+	auth, err := middleware.New(middleware.Config{
+		Keys:           middleware.HS256(exampleSecret),
+		Issuer:         "https://id.example.com",
+		Audience:       []string{"orders"},
+		RequiredClaims: []string{"jti", "email"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = auth.Verify(context.Background(), exampleToken(""))
+	fmt.Println(err)
+	// Output: AUTH_TOKEN_PAYLOAD_INVALID: "email" is missing
+}
+
 func ExampleClaims_Decode() {
 	claims, err := exampleAuth().Verify(context.Background(), exampleToken(""))
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -57,6 +58,8 @@ func newEd() ed25519.PrivateKey {
 	_, k, err := ed25519.GenerateKey(rand.Reader)
 	return must(k, err)
 }
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 type object map[string]any
 

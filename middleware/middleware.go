@@ -20,7 +20,8 @@ type Middleware struct {
 	maxLifetime   time.Duration
 	maxTokenBytes int
 	types         []string
-	cache         *cache // nil for none
+	required      []string // names of claims
+	cache         *cache   // nil for none
 	userKey       *UserKeyRule
 	revocations   Revocations
 	validate      func(context.Context, *Claims) error

@@ -199,6 +199,9 @@ func (m *Middleware) acceptable(r *record, is *issuer, now time.Time) error {
 	if err := r.judgeKind(); err != nil {
 		return err
 	}
+	if err := judgeRequired(m.required, r); err != nil {
+		return err
+	}
 	if err := m.judgeTime(&r.Claims, now); err != nil {
 		return err
 	}

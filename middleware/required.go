@@ -1,0 +1,25 @@
+package middleware
+
+import (
+	"fmt"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/jws"
+)
+
+// judgeRequired refuses claims without one of the names, or with a null there.
+func judgeRequired(names []string, r *record) error {
+	if len(names) == 0 {
+		return nil
+	}
+	members, err := jws.Members([]byte(r.payload))
+	if err != nil {
+		return refuse(jwterrors.TokenPayloadInvalid, err)
+	}
+	for _, name := range names {
+		if raw, ok := members[name]; !ok || string(raw) == "null" {
+			return refuse(jwterrors.TokenPayloadInvalid, fmt.Errorf("%s is missing", shown(name)))
+		}
+	}
+	return nil
+}
