@@ -76,7 +76,10 @@ func (c *Claims) LogValue() slog.Value {
 // what the claims say of the token's kind.
 type record struct {
 	Claims
-	kind  string // of a token that is no access token: "refresh", for example
+	kind string // of a token that is no access token: "refresh", for example
+
+	remembered bool // from the cache
+
 	lists [6]string
 	used  int // of lists
 }

@@ -154,6 +154,10 @@ type Config struct {
 	// Info otherwise. Nil means that nobody is.
 	Logger *slog.Logger
 
+	// Observer is told of each decision, for metrics. Nil means that nobody is,
+	// which costs nothing.
+	Observer Observer
+
 	// Now returns the time. Nil means time.Now.
 	Now func() time.Time
 
@@ -210,6 +214,7 @@ func New(config Config) (*Middleware, error) {
 		validate:      config.Validate,
 		respond:       config.Respond,
 		logger:        config.Logger,
+		observer:      config.Observer,
 		now:           config.Now,
 
 		skip:            config.Skip,

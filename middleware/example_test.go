@@ -10,9 +10,12 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -564,6 +567,45 @@ func ExampleMiddleware_Observe() {
 	// Output:
 	// level=INFO msg="middleware: request would be refused" error.reason=AUTH_TOKEN_MISSING
 	// 200 hello, whoever you are
+}
+
+// A counter counts decisions by their reason. In a program, it would be a counter
+// with a label of the metrics library.
+type counter struct {
+	mu       sync.Mutex
+	byReason map[jwterrors.Reason]int
+}
+
+func (c *counter) Checked(_ context.Context, outcome middleware.Outcome) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.byReason[outcome.Reason]++
+}
+
+func ExampleObserver() {
+	metrics := &counter{byReason: map[jwterrors.Reason]int{}}
+	auth, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS256(exampleSecret),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+		Observer: metrics,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	h := auth.Handler(middleware.RequireScopes("api:write")(hello))
+	for _, token := range []string{exampleToken("api:write"), exampleToken("api:read"), "not.a.token"} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	for _, reason := range slices.Sorted(maps.Keys(metrics.byReason)) {
+		fmt.Printf("%q %d\n", reason, metrics.byReason[reason])
+	}
+	// Output:
+	// "" 2
+	// "AUTH_SCOPE_INSUFFICIENT" 1
+	// "AUTH_TOKEN_FORMAT_INVALID" 1
 }
 
 func ExampleConfig_skip() {

@@ -165,6 +165,9 @@ func guard(judge func(*authContext) error) func(http.Handler) http.Handler {
 			default:
 				err = judge(c)
 			}
+			if err != nil {
+				c.by.tellGuard(r.Context(), err)
+			}
 			switch {
 			case err == nil:
 			case c.observed:

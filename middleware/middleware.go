@@ -27,6 +27,7 @@ type Middleware struct {
 	validate      func(context.Context, *Claims) error
 	respond       func(http.ResponseWriter, *http.Request, error)
 	logger        *slog.Logger
+	observer      Observer // nil for none
 	now           func() time.Time
 
 	sources         []source // where tokens are
@@ -46,19 +47,22 @@ func (m *Middleware) Check(r *http.Request) (*Claims, error) {
 	if !m.ready() {
 		return nil, errZero()
 	}
-	claims, _, err := m.check(r)
-	return claims, err
+	found, _, err := m.checkAndTell(r)
+	if err != nil {
+		return nil, err
+	}
+	return &found.Claims, nil
 }
 
 // check is Check, and returns where the token was, which is nil for a request
 // that has none.
-func (m *Middleware) check(r *http.Request) (*Claims, *source, error) {
+func (m *Middleware) check(r *http.Request) (*record, *source, error) {
 	token, found, err := m.tokenOf(r)
 	if err != nil {
 		return nil, found, m.explain(err, "", nil)
 	}
-	claims, err := m.verify(r.Context(), token, r)
-	return claims, found, err
+	rec, err := m.verify(r.Context(), token, r)
+	return rec, found, err
 }
 
 // Handler returns a handler that calls next for requests that pass Check, with
@@ -85,8 +89,9 @@ func (m *Middleware) Optional(next http.Handler) http.Handler {
 // Observe is Handler with the enforcement off: all requests pass, those that
 // Handler would answer without claims, and guards behind it let all pass, too.
 // What would have been refused is told to [Config].Logger, with the text
-// "middleware: request would be refused" and the level of a refusal. It is for
-// finding out what Handler will do before it does it.
+// "middleware: request would be refused" and the level of a refusal, and to
+// [Config].Observer. It is for finding out what Handler will do before it does
+// it: without a Logger and without an Observer, Observe tells nobody.
 func (m *Middleware) Observe(next http.Handler) http.Handler {
 	return m.wrap(next, observe)
 }
@@ -113,21 +118,22 @@ func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 			c.preflight = true
 			w = &headersOnly{ResponseWriter: w}
 		default:
-			claims, found, err := m.check(r)
+			rec, found, err := m.checkAndTell(r)
 			if found != nil && found.name == inQuery {
 				w.Header().Set("Cache-Control", "no-store, private")
 			}
 			// The reason alone does not tell: it may be one of the caller's making.
 			anonymous := found == nil && jwterrors.ReasonOf(err) == jwterrors.TokenMissing
 			switch {
-			case err == nil || mode == allowAnonymous && anonymous:
+			case err == nil:
+				c.claims = &rec.Claims
+			case mode == allowAnonymous && anonymous:
 			case mode == observe:
 				m.report(r, err, "would be refused")
 			default:
 				m.answer(w, r, err)
 				return
 			}
-			c.claims = claims
 		}
 		next.ServeHTTP(w, r.WithContext(c))
 	})

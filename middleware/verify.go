@@ -25,11 +25,15 @@ func (m *Middleware) Verify(ctx context.Context, token string) (*Claims, error) 
 	if !m.ready() {
 		return nil, errZero()
 	}
-	return m.verify(ctx, token, nil)
+	r, err := m.verifyAndTell(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	return &r.Claims, nil
 }
 
 // verify is Verify. The request is nil where there is none.
-func (m *Middleware) verify(ctx context.Context, token string, request *http.Request) (*Claims, error) {
+func (m *Middleware) verify(ctx context.Context, token string, request *http.Request) (*record, error) {
 	now := m.now()
 	r, err := m.seenBefore(token, now)
 	if r == nil {
@@ -40,7 +44,7 @@ func (m *Middleware) verify(ctx context.Context, token string, request *http.Req
 	}
 	switch {
 	case err == nil:
-		return &r.Claims, nil
+		return r, nil
 	case r == nil:
 		return nil, m.explain(err, token, nil)
 	default:
@@ -59,6 +63,7 @@ func (m *Middleware) seenBefore(token string, now time.Time) (*record, error) {
 		return nil, nil
 	}
 	r := e.record.copy()
+	r.remembered = true
 	err := m.judgeTime(&r.Claims, now)
 	if err != nil && over(now, r.ExpiresAt) {
 		m.cache.drop(e)
