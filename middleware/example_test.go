@@ -360,13 +360,7 @@ func ExampleJWKS_incorrect() {
 
 func ExampleLocalJWKS() {
 	// The issuer's method that returns its current set has this signature.
-	current := func() []byte {
-		set, _ := json.Marshal(map[string]any{"keys": []map[string]string{{
-			"kty": "EC", "crv": "P-256", "kid": "2026-01", "alg": "ES256", "use": "sig",
-			"x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
-		}}})
-		return set
-	}
+	current := func() []byte { return exampleSet }
 	auth, err := middleware.New(middleware.Config{
 		Keys:     middleware.LocalJWKS(current),
 		Issuer:   "https://id.example.com",
@@ -378,6 +372,15 @@ func ExampleLocalJWKS() {
 	ask(auth.Handler(hello), exampleToken("")) // signed with a secret
 	// Output: 401 Bearer error="invalid_token", error_description="The signature of the token is not valid.", reason="AUTH_TOKEN_SIGNATURE_INVALID"
 }
+
+// exampleSet stands for what an issuer publishes.
+var exampleSet = func() []byte {
+	set, _ := json.Marshal(map[string]any{"keys": []map[string]string{{
+		"kty": "EC", "crv": "P-256", "kid": "2026-01", "alg": "ES256", "use": "sig",
+		"x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+	}}})
+	return set
+}()
 
 func ExampleNewDenylist() {
 	denied := middleware.NewDenylist(middleware.DenylistOptions{MaxEntries: 100_000})
@@ -606,6 +609,48 @@ func ExampleObserver() {
 	// "" 2
 	// "AUTH_SCOPE_INSUFFICIENT" 1
 	// "AUTH_TOKEN_FORMAT_INVALID" 1
+}
+
+// Traffic comes when there are keys to verify it with.
+func ExampleMiddleware_Ready() {
+	document := []byte("{}") // of an issuer that has not started yet
+	auth, err := middleware.New(middleware.Config{
+		Keys:     middleware.LocalJWKS(func() []byte { return document }),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		if err := auth.Ready(ctx); err != nil {
+			jwterrors.Responder{}.Respond(w, r, err)
+			return
+		}
+		fmt.Fprint(w, "ready")
+	})
+	probe := func() {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+		fmt.Println(w.Code, w.Header().Get("Retry-After"))
+	}
+	probe()
+	document = exampleSet
+	probe()
+	// Output:
+	// 503 1
+	// 200
+}
+
+func ExampleMiddleware_KeyStates() {
+	auth := exampleAuth()
+	for _, state := range auth.KeyStates() {
+		fmt.Println(state.Issuer, state.Keys, state.Stale, state.Err)
+	}
+	// Output: https://id.example.com 1 false <nil>
 }
 
 func ExampleConfig_skip() {

@@ -121,7 +121,7 @@ func RequireAuthentication(required Authentication) func(http.Handler) http.Hand
 	}
 	return guard(func(c *authContext) error {
 		now, leeway := time.Now(), time.Duration(0)
-		if c.by.ready() {
+		if c.by.made() {
 			now, leeway = c.by.now(), c.by.leeway
 		}
 		at := c.claims.AuthTime

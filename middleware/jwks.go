@@ -220,10 +220,14 @@ func (s *jwks) snapshot(now time.Time) *keySet {
 // usable returns the last good state unless it is too old.
 func (s *jwks) usable(now time.Time) *jwksState {
 	state := s.state.Load()
-	if state == nil || now.Sub(state.fetchedAt) >= s.options.MaxStale {
+	if state == nil || s.tooOld(state, now) {
 		return nil
 	}
 	return state
+}
+
+func (s *jwks) tooOld(state *jwksState, now time.Time) bool {
+	return now.Sub(state.fetchedAt) >= s.options.MaxStale
 }
 
 func (s *jwks) lookup(ctx context.Context, now time.Time, kid string) (*keySet, error) {
@@ -252,6 +256,20 @@ func (s *jwks) lookup(ctx context.Context, now time.Time, kid string) (*keySet, 
 		s.mu.Unlock()
 		return nil, err
 	}
+}
+
+func (s *jwks) inspect(now time.Time) KeyState {
+	s.mu.Lock()
+	state := KeyState{Err: s.failure}
+	s.mu.Unlock()
+	if last := s.state.Load(); last != nil {
+		state.FetchedAt = last.fetchedAt
+		state.Stale = s.tooOld(last, now)
+		if !state.Stale {
+			state.Keys = len(last.set.keys)
+		}
+	}
+	return state
 }
 
 // decide returns the keys, or a fetch to wait for and whether it was started

@@ -32,6 +32,10 @@ type KeySource interface {
 	// allowed to get the key called kid, if it is missing. It may wait, for
 	// as long as ctx allows, and it fails when the keys are not known.
 	lookup(ctx context.Context, now time.Time, kid string) (*keySet, error)
+
+	// inspect returns what there is of the keys, without the issuer's name. It
+	// neither waits nor causes a fetch.
+	inspect(now time.Time) KeyState
 }
 
 // A key verifies signatures of one algorithm.
@@ -117,6 +121,8 @@ func (s *fixedKeys) allows(alg *algorithm) bool {
 func (s *fixedKeys) lookup(context.Context, time.Time, string) (*keySet, error) {
 	return s.set, nil
 }
+
+func (s *fixedKeys) inspect(time.Time) KeyState { return KeyState{Keys: len(s.set.keys)} }
 
 // HS256 returns a source with secrets for HMAC with SHA-256 (RFC 7518, Section
 // 3.2). Each secret has at least 32 bytes, from a random source; [New] refuses a

@@ -54,6 +54,15 @@ func (s *localJWKS) lookup(context.Context, time.Time, string) (*keySet, error) 
 	return state.set, nil
 }
 
+func (s *localJWKS) inspect(time.Time) KeyState {
+	current := s.current()
+	state := KeyState{Err: current.err}
+	if current.set != nil {
+		state.Keys = len(current.set.keys)
+	}
+	return state
+}
+
 func (s *localJWKS) current() *localState {
 	document := s.document()
 	if state := s.state.Load(); state != nil && state.seen == string(document) {

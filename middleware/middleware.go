@@ -44,7 +44,7 @@ type Middleware struct {
 // AUTH_TOKEN_MISSING, one that could be read as having several with
 // AUTH_REQUEST_INVALID.
 func (m *Middleware) Check(r *http.Request) (*Claims, error) {
-	if !m.ready() {
+	if !m.made() {
 		return nil, errZero()
 	}
 	found, _, err := m.checkAndTell(r)
@@ -107,7 +107,7 @@ const (
 
 func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !m.ready() {
+		if !m.made() {
 			m.answer(w, r, errZero())
 			return
 		}
@@ -139,7 +139,7 @@ func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 	})
 }
 
-func (m *Middleware) ready() bool { return m != nil && len(m.issuers) > 0 }
+func (m *Middleware) made() bool { return m != nil && len(m.issuers) > 0 }
 
 func errZero() error {
 	return refuse(jwterrors.TokenGenericError, errors.New("middleware: the Middleware was not made by New"))
@@ -147,7 +147,7 @@ func errZero() error {
 
 // answer answers a request that is refused. m may be nil.
 func (m *Middleware) answer(w http.ResponseWriter, r *http.Request, err error) {
-	if !m.ready() {
+	if !m.made() {
 		jwterrors.Responder{}.Respond(w, r, err)
 		return
 	}

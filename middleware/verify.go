@@ -22,7 +22,7 @@ import (
 // issue; issuer, audience; user key; revocation; the caller's own check. Nothing that a
 // token says is believed before its signature.
 func (m *Middleware) Verify(ctx context.Context, token string) (*Claims, error) {
-	if !m.ready() {
+	if !m.made() {
 		return nil, errZero()
 	}
 	r, err := m.verifyAndTell(ctx, token)
