@@ -145,6 +145,13 @@ type Config struct {
 	// (RFC 9110, Section 11.5). Empty means none.
 	Realm string
 
+	// ResourceMetadata is the URL of the metadata of this service, which the
+	// challenges of the default Respond then name (RFC 9728, Section 5.1), so that
+	// a client learns who issues tokens for it: that of
+	// [ProtectedResourceMetadata.URL]. Empty means none. New refuses what is no
+	// absolute URL of https or http.
+	ResourceMetadata string
+
 	// Respond answers a refused request. Nil means jwterrors.Responder. The
 	// error is a *jwterrors.Error; its cause is not for the client.
 	Respond func(w http.ResponseWriter, r *http.Request, err error)
@@ -234,7 +241,7 @@ func New(config Config) (*Middleware, error) {
 		m.now = time.Now
 	}
 	if m.respond == nil {
-		m.respond = jwterrors.Responder{Realm: config.Realm}.Respond
+		m.respond = jwterrors.Responder{Realm: config.Realm, ResourceMetadata: config.ResourceMetadata}.Respond
 	}
 	switch {
 	case config.Leeway == NoLeeway:
@@ -273,6 +280,9 @@ func New(config Config) (*Middleware, error) {
 		case slices.Contains(config.RequiredClaims[:i], name):
 			mistake("RequiredClaims contains %q twice", name)
 		}
+	}
+	if config.ResourceMetadata != "" && !isURL(config.ResourceMetadata) {
+		mistake("ResourceMetadata is not an absolute URL of https or http")
 	}
 	if config.InsecureAnyIssuer && len(config.Issuers) > 0 {
 		mistake("InsecureAnyIssuer is set and there are further Issuers")

@@ -68,6 +68,16 @@ func TestMistakesInTheConfig(t *testing.T) {
 		{"a required claim", func(c *middleware.Config) { c.RequiredClaims = []string{"jti", "JTI"} }, ""},
 		{"a required claim without name", func(c *middleware.Config) { c.RequiredClaims = []string{"jti", ""} }, "RequiredClaims contains an empty"},
 		{"a required claim twice", func(c *middleware.Config) { c.RequiredClaims = []string{"jti", "sub", "jti"} }, `RequiredClaims contains "jti" twice`},
+		{"metadata", func(c *middleware.Config) {
+			c.ResourceMetadata = "https://api.example.com/.well-known/oauth-protected-resource"
+		}, ""},
+		{"metadata over http", func(c *middleware.Config) {
+			c.ResourceMetadata = "http://127.0.0.1:8080/.well-known/oauth-protected-resource"
+		}, ""},
+		{"metadata at a path", func(c *middleware.Config) { c.ResourceMetadata = "/.well-known/oauth-protected-resource" }, "ResourceMetadata"},
+		{"metadata in a file", func(c *middleware.Config) { c.ResourceMetadata = "file:///metadata" }, "ResourceMetadata"},
+		{"metadata without host", func(c *middleware.Config) { c.ResourceMetadata = "https:///metadata" }, "ResourceMetadata"},
+		{"metadata with a line break", func(c *middleware.Config) { c.ResourceMetadata = "https://api.example.com/\r\nX: y" }, "ResourceMetadata"},
 		{"no cache", func(c *middleware.Config) { c.CacheBytes = middleware.NoCache }, ""},
 		{"a cache of one byte", func(c *middleware.Config) { c.CacheBytes = 1 }, ""},
 		{"a cache of less", func(c *middleware.Config) { c.CacheBytes = -2 }, "CacheBytes"},

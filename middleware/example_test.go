@@ -653,6 +653,72 @@ func ExampleMiddleware_KeyStates() {
 	// Output: https://id.example.com 1 false <nil>
 }
 
+// A client that knows nothing but the address of a service, as those of the Model
+// Context Protocol do, learns from a refusal where to get a token.
+func ExampleProtectedResourceMetadata() {
+	about := middleware.ProtectedResourceMetadata{
+		Resource:             "https://api.example.com/orders",
+		AuthorizationServers: []string{"https://id.example.com"},
+		ScopesSupported:      []string{"api:read", "api:write"},
+	}
+	metadata, err := about.Handler()
+	if err != nil {
+		log.Fatal(err)
+	}
+	auth, err := middleware.New(middleware.Config{
+		Keys:             middleware.HS256(exampleSecret),
+		Issuer:           "https://id.example.com",
+		Audience:         []string{about.Resource},
+		ResourceMetadata: about.URL(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/.well-known/oauth-protected-resource/orders", metadata)
+	mux.Handle("/orders", auth.Handler(hello))
+
+	for _, path := range []string{"/orders", "/.well-known/oauth-protected-resource/orders"} {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
+	}
+	// Output:
+	// 401 Bearer resource_metadata="https://api.example.com/.well-known/oauth-protected-resource/orders"
+	// 200
+}
+
+func ExampleProtectedResourceMetadata_Handler() {
+	metadata, err := middleware.ProtectedResourceMetadata{
+		Resource:             "https://api.example.com",
+		AuthorizationServers: []string{"https://id.example.com"},
+	}.Handler()
+	if err != nil {
+		log.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	metadata.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/.well-known/oauth-protected-resource", nil))
+	fmt.Println(w.Body)
+	// Output: {"resource":"https://api.example.com","authorization_servers":["https://id.example.com"]}
+}
+
+// A resource is an address that clients can compare, and not a name.
+func ExampleProtectedResourceMetadata_Handler_incorrect() {
+	_, err := middleware.ProtectedResourceMetadata{
+		Resource:             "orders",
+		AuthorizationServers: []string{"http://id.example.com"},
+	}.Handler()
+	fmt.Println(err)
+	// Output:
+	// middleware: metadata of the resource: Resource: the URL is not one of https
+	// middleware: metadata of the resource: AuthorizationServers 0: the URL is not one of https, and InsecureAllowHTTP is not set
+}
+
+func ExampleProtectedResourceMetadata_URL() {
+	fmt.Println(middleware.ProtectedResourceMetadata{Resource: "https://api.example.com/orders"}.URL())
+	// Output: https://api.example.com/.well-known/oauth-protected-resource/orders
+}
+
 func ExampleConfig_skip() {
 	auth, err := middleware.New(middleware.Config{
 		Keys:     middleware.HS256(exampleSecret),
