@@ -37,7 +37,7 @@ type slots [8]atomic.Pointer[entry]
 type entry struct {
 	hash   uint64
 	token  string
-	is     *issuer
+	keys   KeySource
 	set    *keySet // the keys that it was verified with; with others it does not count
 	record *record // for copies
 	size   int     // an estimate in bytes, not below the truth
@@ -79,12 +79,12 @@ func (c *cache) get(token string) *entry {
 
 // put remembers that token was verified with the keys of set, and a copy of what
 // it says. One that takes more than a sixteenth of the cache is not remembered.
-func (c *cache) put(token string, is *issuer, set *keySet, r *record, now time.Time) {
+func (c *cache) put(token string, keys KeySource, set *keySet, r *record, now time.Time) {
 	if c == nil {
 		return
 	}
 	e := &entry{
-		hash: maphash.String(c.seed, token), is: is, set: set,
+		hash: maphash.String(c.seed, token), keys: keys, set: set,
 		size: fixedSize + len(token) + 2*len(r.payload) + 16*(len(r.Audience)+len(r.Scopes)+len(r.AMR)),
 	}
 	if e.size > c.most/16 {

@@ -14,7 +14,7 @@ import (
 )
 
 // Config says which tokens a Middleware accepts. Keys, Issuer and Audience are
-// required.
+// required, or else Resolve.
 type Config struct {
 	// Keys are the keys of Issuer: HS256, HS384, HS512, PublicKeys, JWKS, Discover
 	// or LocalJWKS.
@@ -36,6 +36,27 @@ type Config struct {
 	// genuine token of Keys by its issuer, whether there are further issuers
 	// or not.
 	Issuers []Issuer
+
+	// Resolve returns the issuer whose token a request must have, in place of
+	// Keys, Issuer, Audience and Issuers, none of which can be set then: for
+	// services with many tenants, and for secrets that belong to an API key. It
+	// may look at everything in the request, which is nil for Verify, and at
+	// issuer, the "iss" of the token, which is "" where there is none or where it
+	// cannot be read. Nothing of that is verified: it selects keys and nothing
+	// else.
+	//
+	// An Issuer without Keys means that there is none for the request, and refuses
+	// the token with AUTH_TOKEN_KEY_UNKNOWN. An error refuses it with the error's
+	// reason if it has one, and with AUTH_KEYS_UNAVAILABLE otherwise. An Issuer
+	// that New would refuse does the latter, with its mistakes as the cause.
+	//
+	// Resolve is called once for each token that has the form of one, remembered
+	// or not, so it should answer from memory; it must be safe for concurrent use.
+	// It must return the same KeySource each time for one tenant: a token is
+	// remembered for the KeySource that it was verified with, and a JWKS begins
+	// with a fetch. "iss" and "aud" are compared with those of the Issuer each
+	// time. Revocations and UserKey are those of all tenants.
+	Resolve func(ctx context.Context, r *http.Request, issuer string) (Issuer, error)
 
 	// Leeway is the difference that is tolerated between the issuer's clock and
 	// ours, for "exp", "nbf" and "iat". Zero means 30 seconds, NoLeeway means
@@ -175,15 +196,28 @@ type Config struct {
 
 	// InsecureAnyAudience accepts tokens whatever their "aud" says, or without
 	// one, and lets Audience be empty: a token that was meant for another
-	// service can be used here. It is for Keys alone, not for Issuers.
+	// service can be used here. It is for Keys alone: each of Issuers has its own.
 	InsecureAnyAudience bool
 }
 
-// An Issuer is one of several that a Middleware trusts. All fields are required.
+// An Issuer is one of several that a Middleware trusts. Issuer, Audience and Keys
+// are required.
 type Issuer struct {
 	Issuer   string    // as Config.Issuer; different for each
 	Audience []string  // as Config.Audience
 	Keys     KeySource // used for this issuer alone
+
+	// InsecureAnyIssuer is as in Config, for Issuers that Resolve returns. Among
+	// Config.Issuers New refuses it, since "iss" selects one of those.
+	InsecureAnyIssuer bool
+
+	// InsecureAnyAudience is as in Config, for the tokens of this issuer.
+	InsecureAnyAudience bool
+}
+
+// trusted returns i as what a Middleware works with. It copies nothing.
+func (i *Issuer) trusted() *issuer {
+	return &issuer{name: i.Issuer, audience: i.Audience, keys: i.Keys, anyIssuer: i.InsecureAnyIssuer, anyAudience: i.InsecureAnyAudience}
 }
 
 // NoLeeway is the Leeway that tolerates no difference between clocks.
@@ -221,6 +255,7 @@ func New(config Config) (*Middleware, error) {
 		validate:      config.Validate,
 		respond:       config.Respond,
 		logger:        config.Logger,
+		resolve:       config.Resolve,
 		observer:      config.Observer,
 		now:           config.Now,
 
@@ -287,18 +322,24 @@ func New(config Config) (*Middleware, error) {
 	if config.InsecureAnyIssuer && len(config.Issuers) > 0 {
 		mistake("InsecureAnyIssuer is set and there are further Issuers")
 	}
-	all := append([]Issuer{{config.Issuer, config.Audience, config.Keys}}, config.Issuers...)
-	for i, trusted := range all {
-		is := &issuer{
-			name: trusted.Issuer, audience: slices.Clone(trusted.Audience), keys: trusted.Keys,
-			anyIssuer:   i == 0 && config.InsecureAnyIssuer,
-			anyAudience: i == 0 && config.InsecureAnyAudience,
+	var all []Issuer
+	if config.Resolve == nil {
+		all = append([]Issuer{{
+			config.Issuer, config.Audience, config.Keys, config.InsecureAnyIssuer, config.InsecureAnyAudience,
+		}}, config.Issuers...)
+	} else {
+		for _, name := range config.besideResolve() {
+			mistake("Resolve is set and so is %s, which Resolve returns", name)
 		}
+	}
+	for i, trusted := range all {
+		is := trusted.trusted()
+		is.audience = slices.Clone(is.audience)
 		for _, problem := range is.check() {
 			mistake("issuer %q: %w", is.name, problem)
 		}
-		if from, ok := is.keys.(*jwks); ok && from.issuer != "" && from.issuer != is.name && !is.anyIssuer {
-			mistake("issuer %q: its Keys are discovered of another issuer, %q", is.name, from.issuer)
+		if i > 0 && is.anyIssuer {
+			mistake("issuer %q: InsecureAnyIssuer is set, and it is one of several", is.name)
 		}
 		if m.byName[is.name] != nil && is.name != "" {
 			mistake("issuer %q is listed twice", is.name)
@@ -324,7 +365,8 @@ type issuer struct {
 	keys        KeySource
 	anyIssuer   bool
 	anyAudience bool
-	memo        headerMemo
+	resolved    bool       // for one request
+	memo        headerMemo // empty where resolved
 }
 
 // check returns the mistakes in the configuration of is. An empty name or
@@ -345,6 +387,9 @@ func (is *issuer) check() []error {
 	}
 	if err := is.keys.check(); err != nil {
 		mistakes = append(mistakes, fmt.Errorf("its Keys: %w", err))
+	}
+	if from, ok := is.keys.(*jwks); ok && from.issuer != "" && from.issuer != is.name && !is.anyIssuer {
+		mistakes = append(mistakes, fmt.Errorf("its Keys are discovered of another issuer, %q", from.issuer))
 	}
 	return mistakes
 }

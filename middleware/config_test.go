@@ -78,6 +78,12 @@ func TestMistakesInTheConfig(t *testing.T) {
 		{"metadata in a file", func(c *middleware.Config) { c.ResourceMetadata = "file:///metadata" }, "ResourceMetadata"},
 		{"metadata without host", func(c *middleware.Config) { c.ResourceMetadata = "https:///metadata" }, "ResourceMetadata"},
 		{"metadata with a line break", func(c *middleware.Config) { c.ResourceMetadata = "https://api.example.com/\r\nX: y" }, "ResourceMetadata"},
+		{"a further issuer for any audience", func(c *middleware.Config) {
+			c.Issuers = []middleware.Issuer{{Issuer: "b", Keys: middleware.HS256(random(32)), InsecureAnyAudience: true}}
+		}, ""},
+		{"a further issuer of any name", func(c *middleware.Config) {
+			c.Issuers = []middleware.Issuer{{Issuer: "b", Audience: []string{"x"}, Keys: middleware.HS256(random(32)), InsecureAnyIssuer: true}}
+		}, `issuer "b": InsecureAnyIssuer is set, and it is one of several`},
 		{"no cache", func(c *middleware.Config) { c.CacheBytes = middleware.NoCache }, ""},
 		{"a cache of one byte", func(c *middleware.Config) { c.CacheBytes = 1 }, ""},
 		{"a cache of less", func(c *middleware.Config) { c.CacheBytes = -2 }, "CacheBytes"},

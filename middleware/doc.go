@@ -15,6 +15,10 @@
 // name the reason, one of package errors (imported as jwterrors). [Middleware.Check]
 // decides without answering, [Middleware.Verify] works without HTTP.
 //
+// Where the issuer depends on the request, [Config].Resolve names it.
+// [Middleware.Ready] is for a readiness probe, an [Observer] for metrics, and
+// [ProtectedResourceMetadata] for clients that know nothing but an address.
+//
 // # What is checked
 //
 // In this order, and the first check that fails gives the reason:
@@ -31,7 +35,7 @@
 //     of a key. AUTH_TOKEN_FORMAT_INVALID: it is a JSON object without
 //     duplicates and without extensions ("crit", "b64", "enc"). Keys in the
 //     header ("jwk", "jku", "x5c", "x5u") are ignored.
-//  4. The key. AUTH_TOKEN_KEY_UNKNOWN: the issuer has it.
+//  4. The key. AUTH_TOKEN_KEY_UNKNOWN: there is an issuer, and it has the key.
 //     AUTH_KEYS_UNAVAILABLE: whether it has cannot be known now.
 //  5. AUTH_TOKEN_SIGNATURE_INVALID: the signature is that of the key, for the
 //     key's own algorithm. A forgery is never called anything else, however old

@@ -719,6 +719,43 @@ func ExampleProtectedResourceMetadata_URL() {
 	// Output: https://api.example.com/.well-known/oauth-protected-resource/orders
 }
 
+// Each project has a secret of its own, which its API key selects. The tokens of
+// its users name neither an issuer nor an audience.
+func ExampleConfig_resolve() {
+	projects := map[string]middleware.Issuer{ // made once, so that each has one source of keys
+		"key-one": {Keys: middleware.HS256(exampleSecret), InsecureAnyIssuer: true, InsecureAnyAudience: true},
+	}
+	auth, err := middleware.New(middleware.Config{
+		Resolve: func(_ context.Context, r *http.Request, _ string) (middleware.Issuer, error) {
+			if r == nil { // Verify has no request
+				return middleware.Issuer{}, nil
+			}
+			return projects[r.Header.Get("Api-Key")], nil
+		},
+		UserKey: &middleware.UserKeyRule{},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	now := time.Now().Unix()
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"email": "alice@example.com", "iat": now, "exp": now + 900,
+	}).SignedString(exampleSecret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, key := range []string{"key-one", "key-two"} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Api-Key", key)
+		r.Header.Set("Authorization", "Bearer "+token)
+		_, err := auth.Check(r)
+		fmt.Println(key, err)
+	}
+	// Output:
+	// key-one <nil>
+	// key-two AUTH_TOKEN_KEY_UNKNOWN: there is no issuer for the request
+}
+
 func ExampleConfig_skip() {
 	auth, err := middleware.New(middleware.Config{
 		Keys:     middleware.HS256(exampleSecret),

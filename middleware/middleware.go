@@ -14,8 +14,9 @@ import (
 // concurrent use. The zero Middleware, and a nil one, refuse every request with
 // AUTH_TOKEN_GENERIC_ERROR.
 type Middleware struct {
-	issuers       []*issuer // the first is the one of Config.Issuer
+	issuers       []*issuer // the first is the one of Config.Issuer; none where resolve is set
 	byName        map[string]*issuer
+	resolve       func(context.Context, *http.Request, string) (Issuer, error)
 	leeway        time.Duration
 	maxLifetime   time.Duration
 	maxTokenBytes int
@@ -139,7 +140,7 @@ func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 	})
 }
 
-func (m *Middleware) made() bool { return m != nil && len(m.issuers) > 0 }
+func (m *Middleware) made() bool { return m != nil && (len(m.issuers) > 0 || m.resolve != nil) }
 
 func errZero() error {
 	return refuse(jwterrors.TokenGenericError, errors.New("middleware: the Middleware was not made by New"))

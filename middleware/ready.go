@@ -18,7 +18,7 @@ import (
 // The error joins one for each issuer that has no keys, each a *jwterrors.Error
 // with AUTH_KEYS_UNAVAILABLE. After a failed fetch it comes at once until the next
 // one is due, some seconds later, so that probes do not burden an endpoint that is
-// down.
+// down. Of issuers that Config.Resolve returns it knows nothing.
 func (m *Middleware) Ready(ctx context.Context) error {
 	if !m.made() {
 		return errZero()
@@ -73,7 +73,8 @@ type KeyState struct {
 // KeyStates returns the state of the keys of each issuer, in the order of Config.
 // It is for metrics and for a page about the state of a program: it fetches
 // nothing and waits for nothing, so that keys which no token asked for yet are not
-// there. The function of LocalJWKS is called. It returns nil for a zero Middleware.
+// there. The function of LocalJWKS is called. It knows nothing of issuers that
+// Config.Resolve returns, and returns nil for a zero Middleware.
 func (m *Middleware) KeyStates() []KeyState {
 	if !m.made() {
 		return nil

@@ -35,9 +35,13 @@ func (m *Middleware) Verify(ctx context.Context, token string) (*Claims, error) 
 // verify is Verify. The request is nil where there is none.
 func (m *Middleware) verify(ctx context.Context, token string, request *http.Request) (*record, error) {
 	now := m.now()
-	r, err := m.seenBefore(token, now)
-	if r == nil {
-		r, err = m.firstSight(ctx, token, now)
+	r, is, err := m.seenBefore(ctx, request, token, now)
+	switch {
+	case err != nil:
+	case r == nil:
+		r, err = m.firstSight(ctx, request, is, token, now)
+	case is != nil: // the token was accepted before, and perhaps for another issuer
+		err = is.accepts(r)
 	}
 	if err == nil {
 		err = m.allowed(ctx, request, &r.Claims)
@@ -53,14 +57,27 @@ func (m *Middleware) verify(ctx context.Context, token string, request *http.Req
 }
 
 // seenBefore returns what a token says that was verified before with the keys that
-// the issuer has now, and whether it is still valid. It returns nil for others.
-func (m *Middleware) seenBefore(token string, now time.Time) (*record, error) {
+// the issuer has now, and whether it is still valid. It returns nil for others. If
+// it asked Config.Resolve, it returns the answer.
+func (m *Middleware) seenBefore(ctx context.Context, request *http.Request, token string, now time.Time) (*record, *issuer, error) {
 	if len(token) > m.maxTokenBytes {
-		return nil, nil
+		return nil, nil, nil
 	}
 	e := m.cache.get(token)
-	if e == nil || e.is.keys.snapshot(now) != e.set {
-		return nil, nil
+	if e == nil {
+		return nil, nil, nil
+	}
+	var is *issuer
+	keys := e.keys
+	if m.resolve != nil {
+		var err error
+		if is, err = m.resolved(ctx, request, e.record.Issuer); err != nil {
+			return nil, nil, err
+		}
+		keys = is.keys
+	}
+	if keys.snapshot(now) != e.set { // which no two sources share
+		return nil, is, nil
 	}
 	r := e.record.copy()
 	r.remembered = true
@@ -68,31 +85,36 @@ func (m *Middleware) seenBefore(token string, now time.Time) (*record, error) {
 	if err != nil && over(now, r.ExpiresAt) {
 		m.cache.drop(e)
 	}
-	return r, err
+	return r, is, err
 }
 
 // firstSight returns what a token says, as far as it was verified, and whether it
-// is acceptable.
-func (m *Middleware) firstSight(ctx context.Context, token string, now time.Time) (*record, error) {
-	r, is, set, err := m.authentic(ctx, token, now)
+// is acceptable. The issuer is nil where it is not known yet.
+func (m *Middleware) firstSight(ctx context.Context, request *http.Request, is *issuer, token string, now time.Time) (*record, error) {
+	r, is, set, err := m.authentic(ctx, request, is, token, now)
 	if err != nil {
 		return nil, err
 	}
 	if err := m.acceptable(r, is, now); err != nil {
 		return r, err
 	}
-	m.cache.put(token, is, set, r, now)
+	m.cache.put(token, is.keys, set, r, now)
 	return r, nil
 }
 
 // authentic reads a token and verifies its signature. It returns the keys that
-// it did this with, too.
-func (m *Middleware) authentic(ctx context.Context, token string, now time.Time) (*record, *issuer, *keySet, error) {
+// it did this with, too. The issuer is nil where it is not known yet.
+func (m *Middleware) authentic(ctx context.Context, request *http.Request, is *issuer, token string, now time.Time) (*record, *issuer, *keySet, error) {
 	parts, err := wellFormed(token, m.maxTokenBytes)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	is, early := m.issuerOf(parts.Payload)
+	var early *record
+	if is == nil {
+		if is, early, err = m.issuerOf(ctx, request, parts.Payload); err != nil {
+			return nil, nil, nil, err
+		}
+	}
 	set := is.keys.snapshot(now)
 	h := is.memo.get(set, parts.Header)
 	known := h != nil
@@ -107,7 +129,7 @@ func (m *Middleware) authentic(ctx context.Context, token string, now time.Time)
 	if !h.signed(parts) {
 		return nil, nil, nil, refuse(jwterrors.TokenSignatureInvalid, errors.New("the signature is not that of the key"))
 	}
-	if !known {
+	if !known && !is.resolved {
 		is.memo.put(set, parts.Header, h)
 	}
 	if early != nil {
@@ -138,19 +160,23 @@ func wellFormed(token string, max int) (jws.Token, error) {
 // issuerOf returns the issuer whose keys a token is verified with, and its
 // claims if they had to be read for that. They are not verified: they select
 // keys and nothing else.
-func (m *Middleware) issuerOf(payload string) (*issuer, *record) {
-	first := m.issuers[0]
+func (m *Middleware) issuerOf(ctx context.Context, request *http.Request, payload string) (*issuer, *record, error) {
 	if len(m.issuers) == 1 {
-		return first, nil
+		return m.issuers[0], nil, nil
 	}
 	r, err := decodeClaims(payload)
-	if err != nil {
-		return first, nil
+	name := ""
+	if err == nil {
+		name = r.Issuer
 	}
-	if is := m.byName[r.Issuer]; is != nil {
-		return is, r
+	if m.resolve != nil {
+		is, err := m.resolved(ctx, request, name)
+		return is, r, err
 	}
-	return first, r
+	if is := m.byName[name]; is != nil {
+		return is, r, nil
+	}
+	return m.issuers[0], r, nil
 }
 
 // decodeClaims reads an encoded payload.
@@ -210,6 +236,11 @@ func (m *Middleware) acceptable(r *record, is *issuer, now time.Time) error {
 	if err := m.judgeTime(&r.Claims, now); err != nil {
 		return err
 	}
+	return is.accepts(r)
+}
+
+// accepts judges whether the claims are those of a token of is, and for us.
+func (is *issuer) accepts(r *record) error {
 	if r.Issuer != is.name && !is.anyIssuer {
 		return refuse(jwterrors.TokenIssuerInvalid, fmt.Errorf("the issuer is %s", shown(r.Issuer)))
 	}
