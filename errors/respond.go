@@ -30,12 +30,15 @@ type Responder struct {
 // 503 carries Retry-After, of one second at least.
 func (p Responder) Respond(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
-	status := e.Reason.answerStatus(false)
-	p.header(w.Header(), e, status)
-	w.Header().Set("Content-Type", "application/problem+json")
-	write(w, status, problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.message(), Reason: e.Reason,
-	})
+	status := e.answerStatus(false)
+	h := w.Header()
+	p.header(h, e, status, problemType)
+	if known, ok := plain[e.Reason]; ok && e.Message == "" && status == known.status {
+		w.WriteHeader(status)
+		_, _ = w.Write(known.body) // a client that left needs no answer
+		return
+	}
+	write(w, status, newProblem(e, status))
 }
 
 // RespondOAuth answers like Respond, in the form of an OAuth endpoint: status
@@ -43,9 +46,8 @@ func (p Responder) Respond(w http.ResponseWriter, r *http.Request, err error) {
 // "error" and "error_description" (RFC 6749, Section 5.2), and "reason" besides.
 func (p Responder) RespondOAuth(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
-	status := e.Reason.answerStatus(true)
-	p.header(w.Header(), e, status)
-	w.Header().Set("Content-Type", "application/json")
+	status := e.answerStatus(true)
+	p.header(w.Header(), e, status, "application/json")
 	code := e.Reason.OAuthCode()
 	if code == "" {
 		code = "invalid_request"
@@ -64,6 +66,35 @@ type problem struct {
 	Reason Reason `json:"reason"`
 }
 
+const problemType = "application/problem+json"
+
+func newProblem(e *Error, status int) problem {
+	return problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.message(), Reason: e.Reason}
+}
+
+// An answer to a refused request, as far as its reason tells.
+type answer struct {
+	status    int
+	body      []byte
+	challenge string
+}
+
+// plain holds the answers that say no more than their reason. They are most of
+// all, and need not be put together each time.
+var plain = func() map[Reason]answer {
+	all := map[Reason]answer{}
+	for _, r := range Reasons() {
+		e := &Error{Reason: r}
+		status := e.answerStatus(false)
+		body, err := json.Marshal(newProblem(e, status))
+		if err != nil {
+			panic(err) // nothing in it can fail
+		}
+		all[r] = answer{status, append(body, '\n'), Responder{}.buildChallenge(e)}
+	}
+	return all
+}()
+
 type oauthProblem struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
@@ -71,8 +102,8 @@ type oauthProblem struct {
 }
 
 func asError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) && e != nil && e.Reason != "" {
+	e, ok := err.(*Error)
+	if (ok || errors.As(err, &e)) && e != nil && e.Reason != "" {
 		return e
 	}
 	if r := ReasonOf(err); r != "" {
@@ -81,16 +112,32 @@ func asError(err error) *Error {
 	return &Error{Reason: TokenGenericError}
 }
 
-func (p Responder) header(h http.Header, e *Error, status int) {
-	h.Del("Content-Length") // it was another body's
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+// answerStatus is the status of an answer that gives e. A malformed request may
+// have one of its own, such as 405 or 413.
+func (e *Error) answerStatus(oauth bool) int {
+	if e.Reason == RequestInvalid && e.Status > http.StatusBadRequest && e.Status < http.StatusInternalServerError {
+		return e.Status
+	}
+	return e.Reason.answerStatus(oauth)
+}
+
+// header sets the fields. Their values are in one array, and none of them can grow
+// into the next.
+func (p Responder) header(h http.Header, e *Error, status int, contentType string) {
+	delete(h, "Content-Length") // it was another body's
+	v := []string{"no-store", "nosniff", contentType, ""}
+	h["Cache-Control"], h["X-Content-Type-Options"], h["Content-Type"] = v[0:1:1], v[1:2:2], v[2:3:3]
 	switch status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		h.Set("Retry-After", strconv.FormatInt(max(seconds(e.RetryAfter), 1), 10))
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusBadRequest:
-		if c := p.Challenge(e); c != "" {
-			h.Add("WWW-Authenticate", c)
+		if v[3] = p.challenge(e); v[3] == "" {
+			return
+		}
+		if before := h["Www-Authenticate"]; len(before) > 0 {
+			h["Www-Authenticate"] = append(before, v[3])
+		} else {
+			h["Www-Authenticate"] = v[3:4:4]
 		}
 	}
 }
@@ -105,8 +152,17 @@ func write(w http.ResponseWriter, status int, body any) {
 // authenticate for: a refresh request without a token, for example. Whatever
 // err holds, the value is one line of printable ASCII and every parameter stays
 // within its quotes.
-func (p Responder) Challenge(err error) string {
-	e := asError(err)
+func (p Responder) Challenge(err error) string { return p.challenge(asError(err)) }
+
+func (p Responder) challenge(e *Error) string {
+	if known, ok := plain[e.Reason]; ok && p == (Responder{}) && e.Message == "" &&
+		len(e.Scopes) == 0 && len(e.ACRValues) == 0 && e.MaxAge <= 0 {
+		return known.challenge
+	}
+	return p.buildChallenge(e)
+}
+
+func (p Responder) buildChallenge(e *Error) string {
 	var b params
 	switch e.Reason {
 	case ClientInvalid: // RFC 6749, Section 5.2
@@ -115,6 +171,9 @@ func (p Responder) Challenge(err error) string {
 		return b.String()
 	case GrantInvalid, GrantUnsupported, ScopeInvalid, RefreshTokenMissing:
 		return ""
+	}
+	b.Grow(256)
+	switch e.Reason {
 	case ProofInvalid, ProofNonceRequired: // RFC 9449, Section 7.1
 		b.WriteString("DPoP")
 	default:
@@ -125,10 +184,14 @@ func (p Responder) Challenge(err error) string {
 	}
 	if code := e.Reason.OAuthCode(); code != "" {
 		b.add("error", code)
-		b.add("error_description", describe(e.message()))
+		if e.Message != "" {
+			b.add("error_description", describe(e.Message))
+		} else {
+			b.add("error_description", e.Reason.Description())
+		}
 	}
 	if e.Reason != TokenMissing {
-		b.add("reason", strings.Map(codeByte, string(e.Reason)))
+		b.add("reason", code(e.Reason))
 	}
 	if len(e.Scopes) > 0 {
 		b.add("scope", tokens(e.Scopes))
@@ -156,7 +219,11 @@ func (b *params) add(name, value string) {
 		b.WriteByte(',')
 	}
 	b.more = true
-	b.WriteString(" " + name + `="` + value + `"`)
+	b.WriteByte(' ')
+	b.WriteString(name)
+	b.WriteString(`="`)
+	b.WriteString(value)
+	b.WriteByte('"')
 }
 
 // quoted escapes s for a quoted-string (RFC 9110, Section 5.6.4). What is not
@@ -208,9 +275,15 @@ func tokens(values []string) string {
 	return strings.Join(kept, " ")
 }
 
-func codeByte(c rune) rune {
-	if c < 0x80 && isCode(string(c)) {
-		return c
+// code returns the code of r, which holds what a code can if it is not of ours.
+func code(r Reason) string {
+	if r.Known() {
+		return string(r)
 	}
-	return '?'
+	return strings.Map(func(c rune) rune {
+		if c < 0x80 && isCode(string(c)) {
+			return c
+		}
+		return '?'
+	}, string(r))
 }
