@@ -19,7 +19,8 @@ import (
 // An algorithm is a way to sign (RFC 7518, Section 3.1).
 type algorithm struct {
 	name   string
-	method jwt.SigningMethod
+	method jwt.SigningMethod // of public keys
+	hash   crypto.Hash       // of secrets, see macs
 }
 
 // algorithms holds what can be allowed. The methods are our own values, because
@@ -27,13 +28,13 @@ type algorithm struct {
 // signature has a salt as long as its hash (RFC 7518, Section 3.5).
 var algorithms = func() map[string]*algorithm {
 	all := map[string]*algorithm{
-		"HS256": {"HS256", &jwt.SigningMethodHMAC{Name: "HS256", Hash: crypto.SHA256}},
-		"HS384": {"HS384", &jwt.SigningMethodHMAC{Name: "HS384", Hash: crypto.SHA384}},
-		"HS512": {"HS512", &jwt.SigningMethodHMAC{Name: "HS512", Hash: crypto.SHA512}},
-		"EdDSA": {"EdDSA", &jwt.SigningMethodEd25519{}},
-		"ES256": {"ES256", &jwt.SigningMethodECDSA{Name: "ES256", Hash: crypto.SHA256, KeySize: 32, CurveBits: 256}},
-		"ES384": {"ES384", &jwt.SigningMethodECDSA{Name: "ES384", Hash: crypto.SHA384, KeySize: 48, CurveBits: 384}},
-		"ES512": {"ES512", &jwt.SigningMethodECDSA{Name: "ES512", Hash: crypto.SHA512, KeySize: 66, CurveBits: 521}},
+		"HS256": {name: "HS256", hash: crypto.SHA256},
+		"HS384": {name: "HS384", hash: crypto.SHA384},
+		"HS512": {name: "HS512", hash: crypto.SHA512},
+		"EdDSA": {name: "EdDSA", method: &jwt.SigningMethodEd25519{}},
+		"ES256": {name: "ES256", method: &jwt.SigningMethodECDSA{Name: "ES256", Hash: crypto.SHA256, KeySize: 32, CurveBits: 256}},
+		"ES384": {name: "ES384", method: &jwt.SigningMethodECDSA{Name: "ES384", Hash: crypto.SHA384, KeySize: 48, CurveBits: 384}},
+		"ES512": {name: "ES512", method: &jwt.SigningMethodECDSA{Name: "ES512", Hash: crypto.SHA512, KeySize: 66, CurveBits: 521}},
 	}
 	for size, hash := range map[string]crypto.Hash{"256": crypto.SHA256, "384": crypto.SHA384, "512": crypto.SHA512} {
 		rs := &jwt.SigningMethodRSA{Name: "RS" + size, Hash: hash}
@@ -41,19 +42,15 @@ var algorithms = func() map[string]*algorithm {
 			SigningMethodRSA: &jwt.SigningMethodRSA{Name: "PS" + size, Hash: hash},
 			Options:          &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash},
 		}
-		all[rs.Name] = &algorithm{rs.Name, rs}
-		all[ps.Name] = &algorithm{ps.Name, ps}
+		all[rs.Name] = &algorithm{name: rs.Name, method: rs}
+		all[ps.Name] = &algorithm{name: ps.Name, method: ps}
 	}
 	return all
 }()
 
-// leastSecret holds the length of the shortest secret for each algorithm that
-// has one, in bytes: that of its hash (RFC 7518, Section 3.2).
-var leastSecret = map[string]int{"HS256": 32, "HS384": 48, "HS512": 64}
-
 // public reports whether the keys of a are public ones. A set that anyone can
 // publish has no others.
-func (a *algorithm) public() bool { return leastSecret[a.name] == 0 }
+func (a *algorithm) public() bool { return a.hash == 0 }
 
 // The sizes of RSA keys, in bits. Shorter ones can be broken (RFC 7518, Section
 // 3.3), longer ones cost so much that they would be a way to stop the server.

@@ -11,14 +11,16 @@ import (
 // Section 2.1): the scheme in any case, one or more spaces, the token.
 //
 // A value without this scheme carries no token. One with the scheme and no token
-// behind it carries a token of the wrong format, the empty one. A list, and
-// anything else that could be read as more than one credential, is a malformed
-// request; so is a tab.
-func bearer(value string, max int) (string, error) {
+// behind it carries a token of the wrong format, the empty one. A tab behind the
+// scheme, or a comma, is a malformed request. What is returned may still be a
+// list, see isList.
+func bearer(value string) (string, error) {
 	const scheme = "bearer"
-	value = strings.Trim(value, " \t") // not a part of the value (RFC 9110, Section 5.5)
+	if value != "" && (isSpace(value[0]) || isSpace(value[len(value)-1])) {
+		value = strings.Trim(value, " \t") // not a part of the value (RFC 9110, Section 5.5)
+	}
 	if len(value) < len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
-		return "", refuse(jwterrors.TokenMissing, nil)
+		return "", errMissing
 	}
 	rest := value[len(scheme):]
 	if rest == "" {
@@ -26,14 +28,20 @@ func bearer(value string, max int) (string, error) {
 	}
 	switch rest[0] {
 	case ' ':
+		return strings.TrimLeft(rest, " "), nil
 	case '\t', ',':
-		return "", refuse(jwterrors.RequestInvalid, errors.New("the Authorization header is malformed"))
+		return "", errMalformed
 	default: // a longer scheme
-		return "", refuse(jwterrors.TokenMissing, nil)
+		return "", errMissing
 	}
-	token := strings.TrimLeft(rest, " ")
-	if len(token) <= max && strings.ContainsAny(token, " \t,") {
-		return "", refuse(jwterrors.RequestInvalid, errors.New("the Authorization header is malformed"))
-	}
-	return token, nil
 }
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' }
+
+// isList reports whether what bearer returned could be read as more than one
+// credential. No token that is accepted can, so it need not be asked of those.
+func isList(token string) bool {
+	return strings.IndexByte(token, ' ') >= 0 || strings.IndexByte(token, '\t') >= 0 || strings.IndexByte(token, ',') >= 0
+}
+
+var errMalformed = refuse(jwterrors.RequestInvalid, errors.New("the Authorization header is malformed"))

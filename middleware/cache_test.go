@@ -80,7 +80,9 @@ func TestAKeyThatIsRemoved(t *testing.T) {
 // A token that differs in one character is another one.
 func TestAnAlteredTokenIsNotTheOneBefore(t *testing.T) {
 	auth, token := newAuth(t), good()
-	require.NoError(t, verify(auth, token))
+	for range 3 {
+		require.NoError(t, verify(auth, token))
+	}
 	for i := range token {
 		altered := []byte(token)
 		altered[i] = 'A' + (altered[i]+1)%26

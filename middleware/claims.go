@@ -72,16 +72,16 @@ func (c *Claims) LogValue() slog.Value {
 		slog.String("client_id", c.ClientID), slog.String("jti", c.ID))
 }
 
-// A record is a set of claims as it was read, with room for short lists, and
-// what the claims say of the token's kind.
+// A record is a set of claims as it was read, and what the claims say of the
+// token's kind. It has room for short lists and for a request's context, so that
+// a request allocates one thing for all this.
 type record struct {
 	Claims
-	kind string // of a token that is no access token: "refresh", for example
-
+	kind       string // of a token that is no access token: "refresh", for example
+	lists      [4]string
+	used       int  // of lists
 	remembered bool // from the cache
-
-	lists [6]string
-	used  int // of lists
+	context    authContext
 }
 
 // readClaims reads a payload, which is JSON. It is strict: one value for each

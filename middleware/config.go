@@ -68,7 +68,7 @@ type Config struct {
 	MaxLifetime time.Duration
 
 	// MaxTokenBytes limits the length of a token, in bytes. A longer one is
-	// refused unread. Zero means 8192.
+	// refused unread. Zero means 8192. Of it, the encoded header may take 2048.
 	MaxTokenBytes int
 
 	// TokenTypes lists the accepted values of the header's "typ" (RFC 7515,
@@ -98,11 +98,11 @@ type Config struct {
 	// CacheBytes is how much memory the cache of verified tokens may take, in
 	// bytes. Zero means 16777216, and NoCache that there is none.
 	//
-	// A token that is in it is not verified again. Whether it has expired and
-	// whether it was revoked, UserKey and Validate are looked at for each
-	// request nevertheless, and it counts only as long as its issuer's keys are
-	// those that it was verified with. The cache belongs to one Middleware, and
-	// so to its issuers, audience and token types.
+	// A token that passed twice is in it, and is not verified again. Whether it
+	// has expired and whether it was revoked, UserKey and Validate are looked at
+	// for each request nevertheless, and it counts only as long as its issuer's
+	// keys are those that it was verified with. The cache belongs to one
+	// Middleware, and so to its issuers, audience and token types.
 	CacheBytes int
 
 	// Revocations is asked whether a token was revoked. Nil means that tokens
@@ -262,7 +262,7 @@ func New(config Config) (*Middleware, error) {
 		skip:            config.Skip,
 		checkPreflights: config.CheckPreflights,
 	}
-	m.sources = config.sources(m.maxTokenBytes)
+	m.sources = config.sources()
 	switch {
 	case config.CacheBytes < NoCache:
 		mistake("CacheBytes is %d, and can be 0 or more or NoCache", config.CacheBytes)

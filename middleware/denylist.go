@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,17 +50,57 @@ const defaultMaxEntries = 1_000_000
 type Denylist struct {
 	options DenylistOptions
 
-	entries  atomic.Int64              // so that the empty list costs nothing
-	synced   atomic.Pointer[time.Time] // nil before the first time
-	mu       sync.RWMutex
-	sessions map[string]time.Time // until when
-	tokens   map[string]time.Time
-	subjects map[string]deniedSubject
-	sweepAt  int       // the number of entries at which expired ones are looked for
-	swept    time.Time // when they were last
+	sessions, tokens, subjects denials
+
+	synced  atomic.Pointer[time.Time] // nil before the first time
+	mu      sync.Mutex                // one writer at a time
+	sweepAt int                       // the number of entries at which expired ones are looked for
+	swept   time.Time                 // when they were last
 }
 
-type deniedSubject struct{ issuedBefore, until time.Time }
+// denials are the entries of one kind. Readers take no lock.
+type denials struct {
+	byID sync.Map     // *denial by identifier
+	n    atomic.Int64 // so that having none costs nothing
+}
+
+// A denial never changes.
+type denial struct {
+	issuedBefore time.Time // of subjects only
+	until        time.Time
+}
+
+// of returns the entry of id, or nil.
+func (d *denials) of(id string) *denial {
+	if id == "" || d.n.Load() == 0 {
+		return nil
+	}
+	if e, ok := d.byID.Load(id); ok {
+		return e.(*denial)
+	}
+	return nil
+}
+
+// add denies id for as long as e or an earlier entry says. The caller holds the
+// lock.
+func (d *denials) add(id string, e denial) {
+	if old := d.of(id); old != nil {
+		e = denial{later(old.issuedBefore, e.issuedBefore), later(old.until, e.until)}
+	} else {
+		d.n.Add(1)
+	}
+	d.byID.Store(strings.Clone(id), &e)
+}
+
+// sweep removes what has expired. The caller holds the lock.
+func (d *denials) sweep(now time.Time) {
+	for id, e := range d.byID.Range {
+		if over(now, e.(*denial).until) {
+			d.byID.Delete(id)
+			d.n.Add(-1)
+		}
+	}
+}
 
 // NewDenylist returns an empty Denylist.
 func NewDenylist(options DenylistOptions) *Denylist {
@@ -70,23 +111,13 @@ func NewDenylist(options DenylistOptions) *Denylist {
 // when the last of them will have expired. A list that is full says so with an
 // error of the reason AUTH_STORE_UNAVAILABLE; nothing was denied then.
 func (d *Denylist) DenySession(ctx context.Context, sid string, until time.Time) error {
-	return d.deny(sid, until, func() {
-		if d.sessions == nil {
-			d.sessions = map[string]time.Time{}
-		}
-		d.sessions[sid] = later(d.sessions[sid], until)
-	})
+	return d.deny(&d.sessions, sid, denial{until: until})
 }
 
 // DenyToken denies the token jti ("jti") until the given time, when it will have
 // expired. Its errors are those of DenySession.
 func (d *Denylist) DenyToken(ctx context.Context, jti string, until time.Time) error {
-	return d.deny(jti, until, func() {
-		if d.tokens == nil {
-			d.tokens = map[string]time.Time{}
-		}
-		d.tokens[jti] = later(d.tokens[jti], until)
-	})
+	return d.deny(&d.tokens, jti, denial{until: until})
 }
 
 // DenySubject denies all tokens of the subject ("sub") whose "iat" is before
@@ -95,13 +126,7 @@ func (d *Denylist) DenyToken(ctx context.Context, jti string, until time.Time) e
 // issuedBefore counts as issued before, unless issuedBefore is a whole second.
 // Its errors are those of DenySession.
 func (d *Denylist) DenySubject(ctx context.Context, subject string, issuedBefore, until time.Time) error {
-	return d.deny(subject, until, func() {
-		if d.subjects == nil {
-			d.subjects = map[string]deniedSubject{}
-		}
-		old := d.subjects[subject]
-		d.subjects[subject] = deniedSubject{later(old.issuedBefore, issuedBefore), later(old.until, until)}
-	})
+	return d.deny(&d.subjects, subject, denial{issuedBefore, until})
 }
 
 func later(a, b time.Time) time.Time {
@@ -114,12 +139,12 @@ func later(a, b time.Time) time.Time {
 // maxLeeway is the longest time that a token can be accepted after its "exp".
 const maxLeeway = 5 * time.Minute
 
-func (d *Denylist) deny(id string, until time.Time, write func()) error {
+func (d *Denylist) deny(kind *denials, id string, e denial) error {
 	if id == "" {
 		return errors.New("middleware: deny: the identifier is empty")
 	}
 	now := d.now()
-	if !now.Before(until.Add(maxLeeway)) {
+	if !now.Before(e.until.Add(maxLeeway)) {
 		return nil // what it would concern has expired
 	}
 	d.mu.Lock()
@@ -140,8 +165,7 @@ func (d *Denylist) deny(id string, until time.Time, write func()) error {
 			Err:    fmt.Errorf("middleware: the denylist is full, with %d entries", n),
 		}
 	}
-	write()
-	d.entries.Store(int64(d.size()))
+	kind.add(id, e)
 	return nil
 }
 
@@ -152,25 +176,17 @@ func (d *Denylist) now() time.Time {
 	return time.Now()
 }
 
-func (d *Denylist) size() int { return len(d.sessions) + len(d.tokens) + len(d.subjects) }
+func (d *Denylist) size() int {
+	return int(d.sessions.n.Load() + d.tokens.n.Load() + d.subjects.n.Load())
+}
 
 // sweep removes what has expired. It is called when the list has doubled, so
 // that its cost is spread over the entries, and once a second when it is full.
 func (d *Denylist) sweep(now time.Time) {
 	d.swept = now
-	for _, m := range []map[string]time.Time{d.sessions, d.tokens} {
-		for id, until := range m {
-			if over(now, until) {
-				delete(m, id)
-			}
-		}
-	}
-	for subject, s := range d.subjects {
-		if over(now, s.until) {
-			delete(d.subjects, subject)
-		}
-	}
-	d.entries.Store(int64(d.size()))
+	d.sessions.sweep(now)
+	d.tokens.sweep(now)
+	d.subjects.sweep(now)
 }
 
 func over(now, until time.Time) bool { return !now.Before(until.Add(maxLeeway)) }
@@ -224,19 +240,12 @@ func (d *Denylist) Revoked(ctx context.Context, sid, jti, subject string, issued
 			return false, err
 		}
 	}
-	if d.entries.Load() == 0 {
-		return false, nil
-	}
-	d.mu.RLock()
-	session, inSessions := d.sessions[sid]
-	token, inTokens := d.tokens[jti]
-	s, inSubjects := d.subjects[subject]
-	d.mu.RUnlock()
-	if !inSessions && !inTokens && !inSubjects {
+	session, token, user := d.sessions.of(sid), d.tokens.of(jti), d.subjects.of(subject)
+	if session == nil && token == nil && user == nil {
 		return false, nil
 	}
 	now := d.now()
-	return inSessions && !over(now, session) ||
-		inTokens && !over(now, token) ||
-		inSubjects && issuedAt.Before(s.issuedBefore) && !over(now, s.until), nil
+	return session != nil && !over(now, session.until) ||
+		token != nil && !over(now, token.until) ||
+		user != nil && issuedAt.Before(user.issuedBefore) && !over(now, user.until), nil
 }

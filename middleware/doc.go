@@ -26,9 +26,9 @@
 //  1. AUTH_TOKEN_MISSING, AUTH_REQUEST_INVALID: there is one Authorization
 //     header with one bearer token. Other schemes carry no token. Where Config
 //     allows other places, one of all holds a token.
-//  2. AUTH_TOKEN_FORMAT_INVALID: the token is not too long, consists of three
-//     parts in base64url, and is spelled in the only way there is. An empty
-//     one and a JWE are not such tokens.
+//  2. AUTH_TOKEN_FORMAT_INVALID: the token and its header are not too long. It
+//     consists of three parts in base64url, and is spelled in the only way
+//     there is. An empty one and a JWE are not such tokens.
 //  3. The header. AUTH_TOKEN_SIGNATURE_INVALID: "alg" is an algorithm of the
 //     issuer's keys. AUTH_TOKEN_TYPE_INVALID: "typ" is that of an access token
 //     (see [Config].TokenTypes). AUTH_TOKEN_KEY_UNKNOWN: "kid" can be the name
@@ -53,8 +53,8 @@
 //     was cannot be known now.
 //  11. The caller's own check, with its reason or AUTH_TOKEN_GENERIC_ERROR.
 //
-// Tokens that passed the checks 2 to 8 are remembered, in a bounded cache, for as
-// long as the issuer's keys stay what they are. For those, time and the checks 9
+// Tokens that passed the checks 2 to 8 twice are remembered, in a bounded cache, for
+// as long as the issuer's keys stay what they are. For those, time and the checks 9
 // to 11 are all that is left (see [Config].CacheBytes).
 //
 // # What is left to the caller

@@ -161,7 +161,7 @@ func guard(judge func(*authContext) error) func(http.Handler) http.Handler {
 			switch {
 			case c.preflight:
 			case c.claims == nil:
-				err = refuse(jwterrors.TokenMissing, nil)
+				err = &jwterrors.Error{Reason: jwterrors.TokenMissing}
 			default:
 				err = judge(c)
 			}

@@ -1,12 +1,12 @@
 package middleware
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 	"github.com/tokenloop/tokenloop/internal/jws"
@@ -30,45 +30,101 @@ func readHeader(segment string, types []string, allows func(*algorithm) bool) (*
 	if err != nil {
 		return nil, refuse(jwterrors.TokenFormatInvalid, err)
 	}
-	members, err := jws.Members(data)
-	if err != nil {
-		return nil, refuse(jwterrors.TokenFormatInvalid, errors.New("the header is not an unambiguous JSON object"))
-	}
-	text := map[string]string{}
-	for _, name := range []string{"alg", "typ", "kid"} {
-		if raw, ok := members[name]; ok {
-			if text[name], err = jws.String(raw); err != nil {
-				return nil, refuse(jwterrors.TokenFormatInvalid, fmt.Errorf("the header's %q is not a string", name))
-			}
+	f := scanHeader(string(data))
+	if f == nil {
+		if f, err = readHeaderSlowly(data); err != nil {
+			return nil, refuse(jwterrors.TokenFormatInvalid, err)
 		}
 	}
-	h := &header{alg: algorithms[text["alg"]], kid: text["kid"], typ: normalType(text["typ"])}
-	if h.alg == nil || !allows(h.alg) {
-		return nil, refuse(jwterrors.TokenSignatureInvalid, fmt.Errorf("the algorithm %s is not allowed", shown(text["alg"])))
-	}
-	if raw, ok := members["typ"]; !allowsType(types, h.typ) || ok && string(raw) == `""` {
-		return nil, refuse(jwterrors.TokenTypeInvalid, fmt.Errorf("the type %s is not allowed", shown(text["typ"])))
-	}
-	if _, ok := members["kid"]; ok && (h.kid == "" || !validID(h.kid)) {
+	h := &header{alg: algorithms[f.alg], kid: f.kid, typ: normalType(f.typ)}
+	switch {
+	case h.alg == nil || !allows(h.alg):
+		return nil, refuse(jwterrors.TokenSignatureInvalid, notAllowed{"algorithm", f.alg})
+	case !allowsType(types, h.typ) || f.hasTyp && f.typ == "":
+		return nil, refuse(jwterrors.TokenTypeInvalid, notAllowed{"type", f.typ})
+	case f.hasKID && (h.kid == "" || !validID(h.kid)):
 		return nil, refuse(jwterrors.TokenKeyUnknown, errors.New("the kid is empty, too long or has control characters"))
-	}
-	if err := judgeExtensions(members); err != nil {
-		return nil, refuse(jwterrors.TokenFormatInvalid, err)
+	case f.extension != "":
+		return nil, refuse(jwterrors.TokenFormatInvalid, notAllowed{"header", f.extension})
 	}
 	return h, nil
 }
 
-// judgeExtensions refuses a header that changes how a token must be read. No
-// extension is known here, so every "crit" is one too many (RFC 7515, Section
-// 4.1.11); "b64" would be one (RFC 7797), and "enc" makes a token a JWE (RFC
-// 7516, Section 9).
-func judgeExtensions(members map[string]json.RawMessage) error {
-	for _, name := range []string{"crit", "b64", "enc"} {
-		if _, ok := members[name]; ok {
-			return fmt.Errorf("the header has %q", name)
+// maxHeaderBytes limits the length of an encoded header, in bytes. What counts in
+// one is short, and a long one would cost more to read than its signature.
+const maxHeaderBytes = 2048
+
+// headerFields are the members of a header that count.
+type headerFields struct {
+	alg, typ, kid  string
+	hasTyp, hasKID bool
+
+	// extension is the name of a member that changes how a token must be read.
+	// No extension is known here, so every "crit" is one too many (RFC 7515,
+	// Section 4.1.11); "b64" would be one (RFC 7797), and "enc" makes a token a
+	// JWE (RFC 7516, Section 9).
+	extension string
+}
+
+// scanHeader reads a header of the plain form that issuers write, or returns nil,
+// as scanClaims does. What it does read, it reads as readHeaderSlowly does.
+func scanHeader(data string) *headerFields {
+	if !utf8.ValidString(data) {
+		return nil
+	}
+	f, s := new(headerFields), scanner{s: data}
+	ok := s.object(func(name string, _ bool) bool {
+		switch name {
+		case "alg":
+			return s.text(&f.alg)
+		case "typ":
+			f.hasTyp = true
+			return s.text(&f.typ)
+		case "kid":
+			f.hasKID = true
+			return s.text(&f.kid)
+		case "crit", "b64", "enc":
+			return false
+		default:
+			return s.skip(1)
+		}
+	}, true)
+	if s.space(); !ok || s.i != len(data) {
+		return nil
+	}
+	return f
+}
+
+// readHeaderSlowly reads any header.
+func readHeaderSlowly(data []byte) (*headerFields, error) {
+	members, err := jws.Members(data)
+	if err != nil {
+		return nil, errors.New("the header is not an unambiguous JSON object")
+	}
+	f := new(headerFields)
+	for name, target := range map[string]*string{"alg": &f.alg, "typ": &f.typ, "kid": &f.kid} {
+		if raw, ok := members[name]; ok {
+			if *target, err = jws.String(raw); err != nil {
+				return nil, fmt.Errorf("the header's %q is not a string", name)
+			}
 		}
 	}
-	return nil
+	_, f.hasTyp = members["typ"]
+	_, f.hasKID = members["kid"]
+	for _, name := range []string{"crit", "b64", "enc"} {
+		if _, ok := members[name]; ok {
+			f.extension = name
+			break
+		}
+	}
+	return f, nil
+}
+
+// A notAllowed is why a header is refused. Most are never shown.
+type notAllowed struct{ what, value string }
+
+func (e notAllowed) Error() string {
+	return "the " + e.what + " " + shown(e.value) + " is not allowed"
 }
 
 // normalType returns the one spelling of a media type that header and
@@ -115,8 +171,8 @@ type memo struct {
 
 // The bounds of a memo: the number of headers, and the length of one in bytes.
 const (
-	maxHeaders     = 32
-	maxHeaderBytes = 512
+	maxHeaders   = 32
+	maxMemoBytes = 512
 )
 
 func (m *headerMemo) get(set *keySet, segment string) *header {
@@ -129,7 +185,7 @@ func (m *headerMemo) get(set *keySet, segment string) *header {
 // put remembers h, which verified a token with the keys of set. When the memo is
 // full it stays as it is: the common headers came first.
 func (m *headerMemo) put(set *keySet, segment string, h *header) {
-	if len(segment) > maxHeaderBytes {
+	if len(segment) > maxMemoBytes {
 		return
 	}
 	m.mu.Lock()

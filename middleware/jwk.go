@@ -89,7 +89,7 @@ func parseKey(entry []byte, rsaAlgorithm string) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &key{text["kid"], alg, material}, nil
+	return &key{id: text["kid"], alg: alg, material: material}, nil
 }
 
 // decodeKey makes a key of the parameters of a JWK (RFC 7518, Section 6). Only

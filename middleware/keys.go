@@ -42,7 +42,8 @@ type KeySource interface {
 type key struct {
 	id       string // "kid"; may be empty
 	alg      *algorithm
-	material any
+	material any   // of a public key
+	macs     *macs // of a secret
 }
 
 // A keySet is one state of an issuer's keys. It never changes: newer keys are
@@ -141,14 +142,16 @@ func HS512(secrets ...[]byte) KeySource { return secretKeys("HS512", secrets) }
 func secretKeys(name string, secrets [][]byte) KeySource {
 	var mistakes []error
 	var keys []*key
+	alg := algorithms[name]
+	least := alg.hash.Size() // RFC 7518, Section 3.2
 	if len(secrets) == 0 {
 		mistakes = append(mistakes, fmt.Errorf("%s needs a secret", name))
 	}
 	for i, secret := range secrets {
-		if least := leastSecret[name]; len(secret) < least {
+		if len(secret) < least {
 			mistakes = append(mistakes, fmt.Errorf("secret %d of %s has %d bytes, fewer than %d", i, name, len(secret), least))
 		}
-		keys = append(keys, &key{alg: algorithms[name], material: bytes.Clone(secret)})
+		keys = append(keys, &key{alg: alg, macs: newMACs(alg.hash, bytes.Clone(secret))})
 	}
 	return &fixedKeys{newKeySet(keys, true), errors.Join(mistakes...)}
 }
@@ -188,7 +191,7 @@ func PublicKeys(keys ...PublicKey) KeySource {
 			mistakes = append(mistakes, fmt.Errorf("public key %d: its ID %q is that of another key", i, k.ID))
 		}
 		seen[k.ID] = true
-		all = append(all, &key{k.ID, alg, material})
+		all = append(all, &key{id: k.ID, alg: alg, material: material})
 	}
 	return &fixedKeys{newKeySet(all, true), errors.Join(mistakes...)}
 }

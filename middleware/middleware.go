@@ -60,9 +60,12 @@ func (m *Middleware) Check(r *http.Request) (*Claims, error) {
 func (m *Middleware) check(r *http.Request) (*record, *source, error) {
 	token, found, err := m.tokenOf(r)
 	if err != nil {
-		return nil, found, m.explain(err, "", nil)
+		return nil, found, explain(err, "", nil, m.now())
 	}
 	rec, err := m.verify(r.Context(), token, r)
+	if err != nil && found.name == inHeader && len(token) <= m.maxTokenBytes && isList(token) {
+		return nil, found, explain(errMalformed, "", nil, m.now())
+	}
 	return rec, found, err
 }
 
@@ -112,11 +115,12 @@ func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 			m.answer(w, r, errZero())
 			return
 		}
-		c := &authContext{Context: r.Context(), by: m, observed: mode == observe}
+		var c *authContext
 		switch {
 		case m.skip != nil && m.skip(r):
+			c = new(authContext)
 		case m.preflight(r):
-			c.preflight = true
+			c = &authContext{preflight: true}
 			w = &headersOnly{ResponseWriter: w}
 		default:
 			rec, found, err := m.checkAndTell(r)
@@ -124,18 +128,22 @@ func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 				w.Header().Set("Cache-Control", "no-store, private")
 			}
 			// The reason alone does not tell: it may be one of the caller's making.
-			anonymous := found == nil && jwterrors.ReasonOf(err) == jwterrors.TokenMissing
+			anonymous := found == nil && reasonOf(err) == jwterrors.TokenMissing
 			switch {
 			case err == nil:
+				c = &rec.context
 				c.claims = &rec.Claims
 			case mode == allowAnonymous && anonymous:
+				c = new(authContext)
 			case mode == observe:
 				m.report(r, err, "would be refused")
+				c = new(authContext)
 			default:
 				m.answer(w, r, err)
 				return
 			}
 		}
+		c.Context, c.by, c.observed = r.Context(), m, mode == observe
 		next.ServeHTTP(w, r.WithContext(c))
 	})
 }
@@ -143,7 +151,7 @@ func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 func (m *Middleware) made() bool { return m != nil && (len(m.issuers) > 0 || m.resolve != nil) }
 
 func errZero() error {
-	return refuse(jwterrors.TokenGenericError, errors.New("middleware: the Middleware was not made by New"))
+	return &jwterrors.Error{Reason: jwterrors.TokenGenericError, Err: errors.New("middleware: the Middleware was not made by New")}
 }
 
 // answer answers a request that is refused. m may be nil.
@@ -166,35 +174,4 @@ func (m *Middleware) report(r *http.Request, err error, what string) {
 		level = slog.LevelWarn
 	}
 	m.logger.Log(r.Context(), level, "middleware: request "+what, "error", err)
-}
-
-// refuse returns the error of one check.
-func refuse(reason jwterrors.Reason, cause error) error {
-	return &jwterrors.Error{Reason: reason, Err: cause}
-}
-
-// explain adds to err whose token it was, and when.
-func (m *Middleware) explain(err error, token string, claims *Claims) error {
-	e := jwterrors.Error{Reason: jwterrors.ReasonOf(err), Err: err}
-	if inner := (*jwterrors.Error)(nil); errors.As(err, &inner) && inner != nil {
-		e = *inner // not the caller's own, which may be shared
-		if error(inner) != err {
-			e.Err = err // what is around it is part of the cause
-		}
-	} else if err == error(e.Reason) {
-		e.Err = nil
-	}
-	if e.Reason == "" {
-		e.Reason = jwterrors.TokenGenericError
-	}
-	if e.Token == "" {
-		e.Token = jwterrors.Redact(token)
-	}
-	if e.Identity == "" && claims != nil {
-		e.Identity = claims.Subject
-	}
-	if e.Time.IsZero() {
-		e.Time = m.now()
-	}
-	return &e
 }

@@ -19,7 +19,7 @@ func (m *Middleware) preflight(r *http.Request) bool {
 		return false
 	}
 	_, found, err := m.tokenOf(r)
-	return found == nil && jwterrors.ReasonOf(err) == jwterrors.TokenMissing
+	return found == nil && reasonOf(err) == jwterrors.TokenMissing
 }
 
 // A headersOnly is the ResponseWriter of a preflight. No browser shows a script

@@ -166,7 +166,7 @@ func (d ProtectedResourceMetadata) check() error {
 		{"BearerMethodsSupported", d.BearerMethodsSupported, func(s string) bool { return slices.Contains([]string{"header", "body", "query"}, s) }},
 		{"ResourceSigningAlgValuesSupported", d.ResourceSigningAlgValuesSupported, func(s string) bool { return s != "" && s != "none" }},
 		{"AuthorizationDetailsTypesSupported", d.AuthorizationDetailsTypesSupported, func(s string) bool { return s != "" }},
-		{"DPoPSigningAlgValuesSupported", d.DPoPSigningAlgValuesSupported, func(s string) bool { return s != "" && s != "none" && leastSecret[s] == 0 }},
+		{"DPoPSigningAlgValuesSupported", d.DPoPSigningAlgValuesSupported, func(s string) bool { return s != "" && s != "none" && !strings.HasPrefix(s, "HS") }},
 	} {
 		for i, value := range list.values {
 			switch {

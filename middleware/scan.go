@@ -17,56 +17,68 @@ func scanClaims(payload string) *record {
 	}
 	s := scanner{s: payload}
 	r := &record{Claims: Claims{payload: payload}}
-	var azp, scope string
-	var hasScope, hasScp bool
-	ok := s.object(func(name string, upper bool) bool {
+	var azp, scope, kind string
+	var seen uint32 // a bit for each claim that is read
+	var others names
+	more, ok := s.open('{', '}')
+	for more && ok {
+		var name string
+		var upper bool
+		if name, upper, ok = s.member(); !ok {
+			return nil
+		}
+		var bit uint32
 		switch name {
 		case "iss":
-			return s.text(&r.Issuer)
+			bit, ok = 1<<0, s.text(&r.Issuer)
 		case "sub":
-			return s.text(&r.Subject)
-		case "jti":
-			return s.text(&r.ID)
+			bit, ok = 1<<1, s.text(&r.Subject)
 		case "aud":
-			return s.texts(r, &r.Audience)
+			bit, ok = 1<<2, s.texts(r, &r.Audience)
 		case "exp":
-			return s.date(&r.ExpiresAt)
+			bit, ok = 1<<3, s.date(&r.ExpiresAt)
 		case "nbf":
-			return s.date(&r.NotBefore)
+			bit, ok = 1<<4, s.date(&r.NotBefore)
 		case "iat":
-			return s.date(&r.IssuedAt)
+			bit, ok = 1<<5, s.date(&r.IssuedAt)
+		case "jti":
+			bit, ok = 1<<6, s.text(&r.ID)
 		case "client_id":
-			return s.text(&r.ClientID)
+			bit, ok = 1<<7, s.text(&r.ClientID)
 		case "azp":
-			return s.text(&azp)
+			bit, ok = 1<<8, s.text(&azp)
 		case "sid":
-			return s.text(&r.SessionID)
+			bit, ok = 1<<9, s.text(&r.SessionID)
 		case "acr":
-			return s.text(&r.ACR)
+			bit, ok = 1<<10, s.text(&r.ACR)
 		case "amr":
-			return s.texts(r, &r.AMR)
+			bit, ok = 1<<11, s.texts(r, &r.AMR)
 		case "auth_time":
-			return s.date(&r.AuthTime)
+			bit, ok = 1<<12, s.date(&r.AuthTime)
 		case "email":
-			return s.text(&r.Email)
+			ok = others.add(name, true) && s.text(&r.Email)
 		case "userId":
-			return s.text(&r.UserID)
-		case "scope", "scp":
-			hasScope, hasScp = hasScope || name == "scope", hasScp || name == "scp"
-			if s.peek() == '"' {
-				return s.text(&scope)
+			ok = others.add(name, true) && s.text(&r.UserID)
+		case "scope", "scp": // only one of them
+			if bit = 1 << 13; s.peek() == '"' {
+				ok = s.text(&scope)
+			} else {
+				ok = s.texts(r, &r.Scopes)
 			}
-			return s.texts(r, &r.Scopes)
 		case "type", "typ", "token_type", "token_use":
-			var kind string
-			return s.text(&kind) && kindOf(kind) == ""
+			ok = others.add(name, true) && s.text(&kind) && kindOf(kind) == ""
 		case "at_hash", "c_hash", "events":
-			return false
+			return nil
 		default:
-			return !(upper && respells(name)) && s.skip(1)
+			ok = !(upper && respells(name)) && others.add(name, true) && s.skip(1)
 		}
-	}, true)
-	if s.space(); !ok || s.i != len(payload) || hasScope && hasScp {
+		if seen&bit != 0 || !ok {
+			return nil
+		}
+		seen |= bit
+		more, ok = s.next('}')
+	}
+	if s.space(); !ok || s.i != len(payload) {
 		return nil
 	}
 	if scope != "" {
@@ -80,18 +92,18 @@ func scanClaims(payload string) *record {
 
 // respells reports whether name is that of a claim in another case.
 func respells(name string) bool {
-	for _, exact := range []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"} {
-		if strings.EqualFold(name, exact) {
-			return true
-		}
-	}
-	for _, exact := range sensitive {
-		if strings.EqualFold(name, exact) {
-			return true
+	for _, list := range [][]string{registered, sensitive} {
+		for _, exact := range list {
+			if strings.EqualFold(name, exact) {
+				return true
+			}
 		}
 	}
 	return false
 }
+
+// registered are the names of which jws.ParseClaims refuses other spellings.
+var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 
 // room returns an empty list with the space that is left in r.
 func (r *record) room() []string {
@@ -114,7 +126,7 @@ type scanner struct {
 }
 
 func (s *scanner) space() {
-	for s.i < len(s.s) {
+	for s.i < len(s.s) && s.s[s.i] <= ' ' {
 		switch s.s[s.i] {
 		case ' ', '\t', '\n', '\r':
 			s.i++
@@ -140,48 +152,72 @@ func (s *scanner) byte(c byte) bool {
 	return true
 }
 
-// maxNames limits the members of an object, since each name is compared with
-// those before.
-const maxNames = 32
+// open reads the beginning of an object or array, and whether something is in it.
+func (s *scanner) open(begin, end byte) (more, ok bool) {
+	if s.space(); !s.byte(begin) {
+		return false, false
+	}
+	s.space()
+	return !s.byte(end), true
+}
+
+// next reads what follows a member or element: a comma, or the end.
+func (s *scanner) next(end byte) (more, ok bool) {
+	if s.space(); s.byte(',') {
+		s.space()
+		return true, true
+	}
+	return false, s.byte(end)
+}
+
+// member reads the name of a member and what stands before its value.
+func (s *scanner) member() (name string, upper, ok bool) {
+	if name, upper, ok = s.name(); !ok {
+		return "", false, false
+	}
+	if s.space(); !s.byte(':') {
+		return "", false, false
+	}
+	s.space()
+	return name, upper, true
+}
+
+// names are those of an object's members, as far as they are compared with one
+// another, and so few that this costs little.
+type names struct {
+	list [32]string
+	n    int
+}
+
+// add reports whether there is room for name, and it is new. Where fold is set,
+// the case does not count.
+func (n *names) add(name string, fold bool) bool {
+	if n.n == len(n.list) {
+		return false
+	}
+	for _, before := range n.list[:n.n] {
+		if len(before) == len(name) && (before == name || fold && strings.EqualFold(before, name)) {
+			return false
+		}
+	}
+	n.list[n.n] = name
+	n.n++
+	return true
+}
 
 // object reads an object and calls member for each name, when it stands before
 // the value. Names that differ by case alone are not taken where fold is set.
 func (s *scanner) object(member func(name string, upper bool) bool, fold bool) bool {
-	var names [maxNames]string
-	n := 0
-	s.space()
-	if !s.byte('{') {
-		return false
+	var all names
+	more, ok := s.open('{', '}')
+	for more && ok {
+		name, upper, named := s.member()
+		if !named || !all.add(name, fold) || !member(name, upper) {
+			return false
+		}
+		more, ok = s.next('}')
 	}
-	if s.space(); s.byte('}') {
-		return true
-	}
-	for {
-		s.space()
-		name, upper, ok := s.name()
-		if !ok || n == maxNames {
-			return false
-		}
-		for _, before := range names[:n] {
-			if len(before) == len(name) && (before == name || fold && strings.EqualFold(before, name)) {
-				return false
-			}
-		}
-		names[n] = name
-		n++
-		if s.space(); !s.byte(':') {
-			return false
-		}
-		if s.space(); !member(name, upper) {
-			return false
-		}
-		if s.space(); s.byte('}') {
-			return true
-		}
-		if !s.byte(',') {
-			return false
-		}
-	}
+	return ok
 }
 
 // name reads a name of ASCII characters, and whether one is in upper case.
@@ -189,11 +225,12 @@ func (s *scanner) name() (name string, upper, ok bool) {
 	if !s.byte('"') {
 		return "", false, false
 	}
-	for start := s.i; s.i < len(s.s); s.i++ {
-		switch c := s.s[s.i]; {
+	rest := s.s[s.i:]
+	for i := range len(rest) {
+		switch c := rest[i]; {
 		case c == '"':
-			s.i++
-			return s.s[start : s.i-1], upper, true
+			s.i += i + 1
+			return rest[:i], upper, true
 		case c < ' ' || c == '\\' || c >= utf8.RuneSelf:
 			return "", false, false
 		case 'A' <= c && c <= 'Z':
@@ -208,18 +245,25 @@ func (s *scanner) text(target *string) bool {
 	if !s.byte('"') {
 		return false
 	}
-	for start := s.i; s.i < len(s.s); s.i++ {
-		switch c := s.s[s.i]; {
-		case c == '"':
-			*target = s.s[start:s.i]
-			s.i++
-			return true
-		case c < ' ' || c == '\\':
-			return false
+	rest := s.s[s.i:]
+	for i := range len(rest) {
+		if c := rest[i]; ends[c] {
+			*target = rest[:i]
+			s.i += i + 1
+			return c == '"'
 		}
 	}
 	return false
 }
+
+// ends are the characters that are not part of a string without escapes.
+var ends = func() (all [256]bool) {
+	for c := range byte(' ') {
+		all[c] = true
+	}
+	all['"'], all['\\'] = true, true
+	return all
+}()
 
 // skipText reads a string, with escapes (RFC 8259, Section 7): nobody asks what
 // they stand for.
@@ -274,23 +318,14 @@ func (s *scanner) texts(r *record, target *[]string) bool {
 }
 
 func (s *scanner) array(element func() bool) bool {
-	if !s.byte('[') {
-		return false
-	}
-	if s.space(); s.byte(']') {
-		return true
-	}
-	for {
-		if s.space(); !element() {
+	more, ok := s.open('[', ']')
+	for more && ok {
+		if !element() {
 			return false
 		}
-		if s.space(); s.byte(']') {
-			return true
-		}
-		if !s.byte(',') {
-			return false
-		}
+		more, ok = s.next(']')
 	}
+	return ok
 }
 
 // date reads a whole number of seconds after 1970, to the year 9999.

@@ -73,3 +73,38 @@ func TestListsAreApart(t *testing.T) {
 	assert.Equal(t, []string{"x"}, r.AMR)
 	assert.Equal(t, []string{"s", "t"}, r.Scopes)
 }
+
+// The same of headers.
+func FuzzScanHeader(f *testing.F) {
+	for _, h := range headers {
+		f.Add(h)
+	}
+	f.Fuzz(func(t *testing.T, data string) {
+		quick := scanHeader(data)
+		if quick == nil {
+			return
+		}
+		slow, err := readHeaderSlowly([]byte(data))
+		if err != nil {
+			t.Fatalf("%q is refused with %v, and was read as %+v", data, err, quick)
+		}
+		if *quick != *slow {
+			t.Errorf("%q was read as %+v, not as %+v", data, quick, slow)
+		}
+	})
+}
+
+// headers are what both readers of headers are compared on.
+var headers = []string{
+	`{"alg":"HS256"}`, `{"alg":"RS256","typ":"at+jwt","kid":"k-1"}`, `{"alg":"ES256","x5t":"a","jwk":{"kty":"EC","x":"\u0041"},"x5c":["a","b"]}`,
+	`{"alg":"HS256","ALG":"none"}`, `{"alg":"HS256","alg":"none"}`, `{"ALG":"none"}`, `{"alg":1}`, `{"alg":null}`, `{"alg":"\u0048S256"}`, `{"\u0061lg":"HS256"}`,
+	`{"alg":"HS256","typ":""}`, `{"alg":"HS256","kid":""}`, `{"alg":"HS256","kid":1}`, `{"alg":"HS256","crit":["exp"]}`, `{"alg":"HS256","b64":false}`,
+	`{"alg":"dir","enc":"A128GCM"}`, `{"alg":"HS256"} {}`, `{"alg":"HS256",}`, `[]`, `null`, ``, "{\"kid\":\"a\x00b\"}", "{\"kid\":\"\xff\"}", `{"clé":1}`,
+	strings.Repeat(`{"a":`, 17) + "1" + strings.Repeat("}", 17),
+}
+
+func TestOrdinaryHeadersAreReadQuickly(t *testing.T) {
+	for _, data := range headers[:3] {
+		assert.NotNil(t, scanHeader(data), data)
+	}
+}

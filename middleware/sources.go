@@ -24,12 +24,16 @@ type source struct {
 	read func(*http.Request) (string, error)
 }
 
-// inQuery is the name of the source whose answers no cache may keep.
-const inQuery = "the query"
+// The names of the source that every Middleware has, and of the one whose answers
+// no cache may keep.
+const (
+	inHeader = "the Authorization header"
+	inQuery  = "the query"
+)
 
 // sources returns the places that c enables.
-func (c *Config) sources(maxToken int) []source {
-	all := []source{{"the Authorization header", func(r *http.Request) (string, error) { return authorization(r, maxToken) }}}
+func (c *Config) sources() []source {
+	all := []source{{inHeader, authorization}}
 	if c.TokenCookie != "" {
 		origins := c.CookieOrigins
 		if origins == nil {
@@ -61,7 +65,7 @@ func (m *Middleware) tokenOf(r *http.Request) (string, *source, error) {
 	for i := range m.sources {
 		s := &m.sources[i]
 		t, err := s.read(r)
-		switch reason := jwterrors.ReasonOf(err); {
+		switch reason := reasonOf(err); {
 		case reason == jwterrors.TokenMissing:
 			continue
 		case reason == jwterrors.RequestInvalid:
@@ -80,13 +84,13 @@ func (m *Middleware) tokenOf(r *http.Request) (string, *source, error) {
 var errMissing = refuse(jwterrors.TokenMissing, nil)
 
 // authorization reads the Authorization header.
-func authorization(r *http.Request, max int) (string, error) {
+func authorization(r *http.Request) (string, error) {
 	values := r.Header["Authorization"]
 	switch len(values) {
 	case 0:
 		return "", errMissing
 	case 1:
-		return bearer(values[0], max)
+		return bearer(values[0])
 	default:
 		return "", refuse(jwterrors.RequestInvalid, errors.New("more than one Authorization header"))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
@@ -35,11 +36,12 @@ func (m *Middleware) Verify(ctx context.Context, token string) (*Claims, error) 
 // verify is Verify. The request is nil where there is none.
 func (m *Middleware) verify(ctx context.Context, token string, request *http.Request) (*record, error) {
 	now := m.now()
-	r, is, err := m.seenBefore(ctx, request, token, now)
+	hash := m.cache.hash(token)
+	r, is, err := m.seenBefore(ctx, request, hash, token, now)
 	switch {
 	case err != nil:
 	case r == nil:
-		r, err = m.firstSight(ctx, request, is, token, now)
+		r, err = m.firstSight(ctx, request, is, hash, token, now)
 	case is != nil: // the token was accepted before, and perhaps for another issuer
 		err = is.accepts(r)
 	}
@@ -50,20 +52,17 @@ func (m *Middleware) verify(ctx context.Context, token string, request *http.Req
 	case err == nil:
 		return r, nil
 	case r == nil:
-		return nil, m.explain(err, token, nil)
+		return nil, explain(err, token, nil, now)
 	default:
-		return nil, m.explain(err, token, &r.Claims)
+		return nil, explain(err, token, &r.Claims, now)
 	}
 }
 
 // seenBefore returns what a token says that was verified before with the keys that
 // the issuer has now, and whether it is still valid. It returns nil for others. If
 // it asked Config.Resolve, it returns the answer.
-func (m *Middleware) seenBefore(ctx context.Context, request *http.Request, token string, now time.Time) (*record, *issuer, error) {
-	if len(token) > m.maxTokenBytes {
-		return nil, nil, nil
-	}
-	e := m.cache.get(token)
+func (m *Middleware) seenBefore(ctx context.Context, request *http.Request, hash uint64, token string, now time.Time) (*record, *issuer, error) {
+	e := m.cache.get(hash, token)
 	if e == nil {
 		return nil, nil, nil
 	}
@@ -80,7 +79,9 @@ func (m *Middleware) seenBefore(ctx context.Context, request *http.Request, toke
 		return nil, is, nil
 	}
 	r := e.record.copy()
-	r.remembered = true
+	if now.After(e.from) && now.Before(e.until) {
+		return r, is, nil
+	}
 	err := m.judgeTime(&r.Claims, now)
 	if err != nil && over(now, r.ExpiresAt) {
 		m.cache.drop(e)
@@ -90,7 +91,7 @@ func (m *Middleware) seenBefore(ctx context.Context, request *http.Request, toke
 
 // firstSight returns what a token says, as far as it was verified, and whether it
 // is acceptable. The issuer is nil where it is not known yet.
-func (m *Middleware) firstSight(ctx context.Context, request *http.Request, is *issuer, token string, now time.Time) (*record, error) {
+func (m *Middleware) firstSight(ctx context.Context, request *http.Request, is *issuer, hash uint64, token string, now time.Time) (*record, error) {
 	r, is, set, err := m.authentic(ctx, request, is, token, now)
 	if err != nil {
 		return nil, err
@@ -98,73 +99,108 @@ func (m *Middleware) firstSight(ctx context.Context, request *http.Request, is *
 	if err := m.acceptable(r, is, now); err != nil {
 		return r, err
 	}
-	m.cache.put(token, is.keys, set, r, now)
+	if m.cache.wants(hash) {
+		m.cache.put(&entry{
+			hash: hash, token: token, keys: is.keys, set: set, record: r,
+			from: later(r.NotBefore, r.IssuedAt).Add(-m.leeway), until: r.ExpiresAt.Add(m.leeway),
+		}, now)
+	}
 	return r, nil
 }
 
 // authentic reads a token and verifies its signature. It returns the keys that
 // it did this with, too. The issuer is nil where it is not known yet.
 func (m *Middleware) authentic(ctx context.Context, request *http.Request, is *issuer, token string, now time.Time) (*record, *issuer, *keySet, error) {
-	parts, err := wellFormed(token, m.maxTokenBytes)
+	room := rooms.Get().(*[]byte)
+	defer rooms.Put(room)
+	t, err := decode(token, m.maxTokenBytes, room)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	var early *record
 	if is == nil {
-		if is, early, err = m.issuerOf(ctx, request, parts.Payload); err != nil {
+		if is, early, err = m.issuerOf(ctx, request, t.payload); err != nil {
 			return nil, nil, nil, err
 		}
 	}
 	set := is.keys.snapshot(now)
-	h := is.memo.get(set, parts.Header)
+	h := is.memo.get(set, t.Header)
 	known := h != nil
 	if !known {
-		if h, err = readHeader(parts.Header, m.types, is.keys.allows); err != nil {
+		if h, err = readHeader(t.Header, m.types, is.keys.allows); err != nil {
 			return nil, nil, nil, err
 		}
 		if set, err = is.findKeys(ctx, now, set, h); err != nil {
 			return nil, nil, nil, err
 		}
 	}
-	if !h.signed(parts) {
-		return nil, nil, nil, refuse(jwterrors.TokenSignatureInvalid, errors.New("the signature is not that of the key"))
+	if !h.signed(&t) {
+		return nil, nil, nil, errSignature
 	}
 	if !known && !is.resolved {
-		is.memo.put(set, parts.Header, h)
+		is.memo.put(set, t.Header, h)
 	}
 	if early != nil {
 		return early, is, set, nil
 	}
-	r, err := decodeClaims(parts.Payload)
+	r, err := readClaims(string(t.payload))
 	if err != nil {
 		return nil, nil, nil, refuse(jwterrors.TokenPayloadInvalid, err)
 	}
 	return r, is, set, nil
 }
 
-// wellFormed cuts a token in its parts and makes sure that it is spelled in the
-// only way there is: of two spellings of one token, one could be revoked.
-func wellFormed(token string, max int) (jws.Token, error) {
-	parts, err := jws.Split(token, max)
+// A decoded is a token cut in its parts, of which two are decoded. Its slices
+// are in a room, and good only for as long as that is not given back.
+type decoded struct {
+	jws.Token
+	input     []byte // SigningInput
+	payload   []byte
+	signature []byte
+}
+
+// rooms holds *[]byte to decode tokens in.
+var rooms = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxRoom is the size of the largest room that is kept, in bytes.
+const maxRoom = 32 << 10
+
+// decode cuts a token in its parts and makes sure that they are spelled in the
+// only way there is: of two spellings of one token, one could be revoked. The
+// header is left to the memo, which knows only some, and to readHeader.
+func decode(token string, max int, room *[]byte) (t decoded, err error) {
+	if t.Token, err = jws.Cut(token, max); err != nil {
+		return t, refuse(jwterrors.TokenFormatInvalid, err)
+	}
+	if len(t.Header) > maxHeaderBytes {
+		return t, refuse(jwterrors.TokenFormatInvalid, errLongHeader)
+	}
+	buffer := append(slices.Grow((*room)[:0], 2*len(token)), token...)
+	if cap(buffer) <= maxRoom {
+		*room = buffer
+	}
+	n := len(t.SigningInput)
+	t.input = buffer[:n]
+	all, err := jws.AppendDecode(buffer, buffer[len(t.Header)+1:n])
+	if err == nil {
+		t.payload = all[len(buffer):]
+		all, err = jws.AppendDecode(all, buffer[n+1:])
+		t.signature = all[len(buffer)+len(t.payload):]
+	}
 	if err != nil {
-		return parts, refuse(jwterrors.TokenFormatInvalid, err)
+		return t, refuse(jwterrors.TokenFormatInvalid, err)
 	}
-	for _, part := range []string{parts.Header, parts.Payload, parts.Signature} {
-		if !jws.Canonical(part) {
-			return parts, refuse(jwterrors.TokenFormatInvalid, errors.New("a part is not canonical base64url"))
-		}
-	}
-	return parts, nil
+	return t, nil
 }
 
 // issuerOf returns the issuer whose keys a token is verified with, and its
 // claims if they had to be read for that. They are not verified: they select
 // keys and nothing else.
-func (m *Middleware) issuerOf(ctx context.Context, request *http.Request, payload string) (*issuer, *record, error) {
+func (m *Middleware) issuerOf(ctx context.Context, request *http.Request, payload []byte) (*issuer, *record, error) {
 	if len(m.issuers) == 1 {
 		return m.issuers[0], nil, nil
 	}
-	r, err := decodeClaims(payload)
+	r, err := readClaims(string(payload))
 	name := ""
 	if err == nil {
 		name = r.Issuer
@@ -177,15 +213,6 @@ func (m *Middleware) issuerOf(ctx context.Context, request *http.Request, payloa
 		return is, r, nil
 	}
 	return m.issuers[0], r, nil
-}
-
-// decodeClaims reads an encoded payload.
-func decodeClaims(payload string) (*record, error) {
-	data, err := jws.Decode(payload)
-	if err != nil {
-		return nil, err
-	}
-	return readClaims(string(data))
 }
 
 // findKeys sets the keys of h: those of set, or of a newer one where that does
@@ -212,18 +239,26 @@ func (is *issuer) findKeys(ctx context.Context, now time.Time, set *keySet, h *h
 }
 
 // signed reports whether one of h's keys signed the token.
-func (h *header) signed(parts jws.Token) bool {
-	signature, err := jws.Decode(parts.Signature)
-	if err != nil {
-		return false
-	}
+func (h *header) signed(t *decoded) bool {
 	for _, k := range h.keys {
-		if k.alg.method.Verify(parts.SigningInput, signature, k.material) == nil {
+		if k.verifies(t) {
 			return true
 		}
 	}
 	return false
 }
+
+// verifies reports whether k signed the token.
+func (k *key) verifies(t *decoded) bool {
+	if k.macs != nil {
+		return k.macs.verify(t.input, t.signature)
+	}
+	return k.alg.method.Verify(t.SigningInput, t.signature, k.material) == nil
+}
+
+var errLongHeader = fmt.Errorf("the header has more than %d bytes", maxHeaderBytes)
+
+var errSignature = refuse(jwterrors.TokenSignatureInvalid, errors.New("the signature is not that of the key"))
 
 // acceptable judges the claims of an authentic token, by themselves.
 func (m *Middleware) acceptable(r *record, is *issuer, now time.Time) error {
@@ -244,10 +279,15 @@ func (is *issuer) accepts(r *record) error {
 	if r.Issuer != is.name && !is.anyIssuer {
 		return refuse(jwterrors.TokenIssuerInvalid, fmt.Errorf("the issuer is %s", shown(r.Issuer)))
 	}
-	if !is.anyAudience && !slices.ContainsFunc(r.Audience, func(a string) bool { return slices.Contains(is.audience, a) }) {
-		return refuse(jwterrors.TokenAudienceInvalid, errors.New("none of the audiences is ours"))
+	if is.anyAudience {
+		return nil
 	}
-	return nil
+	for _, a := range r.Audience {
+		if slices.Contains(is.audience, a) {
+			return nil
+		}
+	}
+	return refuse(jwterrors.TokenAudienceInvalid, errors.New("none of the audiences is ours"))
 }
 
 // allowed asks everybody else about claims that are acceptable.
@@ -273,11 +313,24 @@ func (m *Middleware) judgeTime(c *Claims, now time.Time) error {
 	case c.ExpiresAt.Sub(c.IssuedAt) >= m.maxLifetime:
 		return refuse(jwterrors.TokenExpirationInvalid, fmt.Errorf("the lifetime is not less than %v", m.maxLifetime))
 	case !now.Before(c.ExpiresAt.Add(m.leeway)):
-		return refuse(jwterrors.TokenExpired, fmt.Errorf(`"exp" was %v ago`, now.Sub(c.ExpiresAt).Round(time.Second)))
+		return refuse(jwterrors.TokenExpired, clockError{"exp", now.Sub(c.ExpiresAt)})
 	case c.NotBefore.After(now.Add(m.leeway)):
-		return refuse(jwterrors.TokenNotYetValid, fmt.Errorf(`"nbf" is in %v`, c.NotBefore.Sub(now).Round(time.Second)))
+		return refuse(jwterrors.TokenNotYetValid, clockError{"nbf", now.Sub(c.NotBefore)})
 	case c.IssuedAt.After(now.Add(m.leeway)):
-		return refuse(jwterrors.TokenNotYetValid, fmt.Errorf(`"iat" is in %v`, c.IssuedAt.Sub(now).Round(time.Second)))
+		return refuse(jwterrors.TokenNotYetValid, clockError{"iat", now.Sub(c.IssuedAt)})
 	}
 	return nil
+}
+
+// A clockError is why a token is not valid now. Most are never shown.
+type clockError struct {
+	claim string
+	ago   time.Duration
+}
+
+func (e clockError) Error() string {
+	if ago := e.ago.Round(time.Second); ago >= 0 {
+		return fmt.Sprintf("%q was %v ago", e.claim, ago)
+	}
+	return fmt.Sprintf("%q is in %v", e.claim, -e.ago.Round(time.Second))
 }

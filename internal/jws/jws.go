@@ -31,31 +31,47 @@ type Token struct {
 	SigningInput               string // Header + "." + Payload
 }
 
-// Split cuts raw in its three segments. It refuses a raw that is longer than
-// max bytes before it looks at it, one with any other character than base64url
-// has, and one with an empty segment. A JWE, which has five parts, is refused
-// with an error that says so.
-func Split(raw string, max int) (Token, error) {
+// Cut cuts raw in its three segments. It refuses a raw that is longer than max
+// bytes before it looks at it, and one that has not three segments, or an empty
+// one. A JWE, which has five parts, is refused with an error that says so. The
+// characters of a segment are not looked at: AppendDecode does that.
+func Cut(raw string, max int) (Token, error) {
 	if len(raw) > max {
 		return Token{}, fmt.Errorf("%w: %d bytes are more than the limit of %d", ErrFormat, len(raw), max)
 	}
 	first := strings.IndexByte(raw, '.')
-	last := strings.LastIndexByte(raw, '.')
-	if first <= 0 || last <= first+1 || last == len(raw)-1 {
-		return Token{}, fmt.Errorf("%w: it has no three parts", ErrFormat)
+	second := first + 1 + strings.IndexByte(raw[first+1:], '.')
+	if first <= 0 || second <= first+1 || second == len(raw)-1 {
+		return Token{}, errParts
+	}
+	if strings.IndexByte(raw[second+1:], '.') >= 0 {
+		if strings.Count(raw, ".") == 4 {
+			return Token{}, errJWE
+		}
+		return Token{}, errParts
+	}
+	return Token{raw[:first], raw[first+1 : second], raw[second+1:], raw[:second]}, nil
+}
+
+// Split is Cut, and refuses any other character than base64url has.
+func Split(raw string, max int) (Token, error) {
+	t, err := Cut(raw, max)
+	if err != nil {
+		return t, err
 	}
 	for i := range len(raw) {
-		switch c := raw[i]; {
-		case alphabet[c]:
-		case c == '.' && (i == first || i == last):
-		case c == '.' && strings.Count(raw, ".") == 4:
-			return Token{}, fmt.Errorf("%w: five parts are a JWE", ErrFormat)
-		default:
+		if !alphabet[raw[i]] && raw[i] != '.' {
 			return Token{}, fmt.Errorf("%w: byte %d is not base64url", ErrFormat, i)
 		}
 	}
-	return Token{raw[:first], raw[first+1 : last], raw[last+1:], raw[:last]}, nil
+	return t, nil
 }
+
+var (
+	errParts = fmt.Errorf("%w: it has no three parts", ErrFormat)
+	errJWE   = fmt.Errorf("%w: five parts are a JWE", ErrFormat)
+	errText  = fmt.Errorf("%w: a segment is not canonical base64url", ErrFormat)
+)
 
 var alphabet = func() (ok [256]bool) {
 	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
@@ -65,34 +81,24 @@ var alphabet = func() (ok [256]bool) {
 }()
 
 // Decode decodes one segment: base64url without padding and, so that each
-// token has one spelling only, without stray bits at its end.
+// token has one spelling only, without line breaks and stray bits at its end.
 func Decode(segment string) ([]byte, error) {
-	if strings.ContainsAny(segment, "\r\n") { // encoding/base64 skips them
-		return nil, fmt.Errorf("%w: a line break in a segment", ErrFormat)
-	}
-	data, err := strict.DecodeString(segment)
-	if err != nil {
-		return nil, fmt.Errorf("%w: a segment is not canonical base64url", ErrFormat)
+	return AppendDecode(nil, segment)
+}
+
+// AppendDecode is Decode, and appends to dst.
+func AppendDecode[S string | []byte](dst []byte, segment S) ([]byte, error) {
+	n := len(segment)
+	data, err := strict.AppendDecode(dst, []byte(segment))
+	// A length that no encoder writes, or fewer bytes than it stands for:
+	// encoding/base64 skipped a line break.
+	if err != nil || n%4 == 1 || len(data) != len(dst)+strict.DecodedLen(n) {
+		return dst, errText
 	}
 	return data, nil
 }
 
 var strict = base64.RawURLEncoding.Strict()
-
-// Canonical reports whether segment, of which Split checked the characters, is
-// what an encoder would have written: of a length that exists, and without
-// stray bits at its end. It looks at the last character only.
-func Canonical(segment string) bool {
-	switch len(segment) % 4 {
-	case 1:
-		return false
-	case 2:
-		return strings.IndexByte("AQgw", segment[len(segment)-1]) >= 0
-	case 3:
-		return strings.IndexByte("AEIMQUYcgkosw048", segment[len(segment)-1]) >= 0
-	}
-	return true
-}
 
 // maxDepth limits how deep objects and arrays may nest.
 const maxDepth = 16
