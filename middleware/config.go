@@ -42,8 +42,9 @@ type Config struct {
 	// services with many tenants, and for secrets that belong to an API key. It
 	// may look at everything in the request, which is nil for Verify, and at
 	// issuer, the "iss" of the token, which is "" where there is none or where it
-	// cannot be read. Nothing of that is verified: it selects keys and nothing
-	// else.
+	// cannot be read. Nothing of that is verified: it selects one of the issuers
+	// that are known, and nothing else. Who discovers whatever issuer a token
+	// names trusts everybody.
 	//
 	// An Issuer without Keys means that there is none for the request, and refuses
 	// the token with AUTH_TOKEN_KEY_UNKNOWN. An error refuses it with the error's

@@ -16,7 +16,7 @@ import (
 // Section 3.1).
 //
 // A KeySource can be given to several Middlewares, which then share what it has
-// loaded, but not to two issuers of one Middleware.
+// loaded, but not to two issuers of one Config.
 type KeySource interface {
 	// check returns every mistake in the source's configuration.
 	check() error
