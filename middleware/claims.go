@@ -37,9 +37,10 @@ type Claims struct {
 	payload string // the JSON that all this is from
 }
 
-// HasScope reports whether the token carries the scope, exactly as spelled.
+// HasScope reports whether the token carries the scope, exactly as spelled. The
+// empty one, from a setting that was forgotten, is carried by none.
 func (c *Claims) HasScope(scope string) bool {
-	return slices.Contains(c.Scopes, scope)
+	return scope != "" && slices.Contains(c.Scopes, scope)
 }
 
 // IsMachine reports whether the token speaks for a client and not for a user: its

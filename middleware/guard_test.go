@@ -36,6 +36,7 @@ func TestRequireScopes(t *testing.T) { // AX-04, D1
 		{"a part of one", auth.Handler(middleware.RequireScopes("api")(ok)), good(), 403, jwterrors.ScopeInsufficient, ""},
 		{"two in one string", auth.Handler(middleware.RequireScopes("api:read api:write")(ok)), good(), 403, jwterrors.ScopeInsufficient, ""},
 		{"an empty one", auth.Handler(middleware.RequireScopes("")(ok)), good(), 403, jwterrors.ScopeInsufficient, ""},
+		{"an empty one of a token with one", auth.Handler(middleware.RequireScopes("")(ok)), hs(hsHeader, claims().with("scope", []string{""})), 403, jwterrors.ScopeInsufficient, ""},
 		{"nobody, optionally", auth.Optional(middleware.RequireScopes("api:read")(ok)), "", 401, jwterrors.TokenMissing, `Bearer realm="shop"`},
 		{"nobody, and none is asked for", auth.Optional(middleware.RequireScopes()(ok)), "", 401, jwterrors.TokenMissing, `Bearer realm="shop"`},
 		{"without a Middleware", middleware.RequireScopes("api:read")(ok), good(), 401, jwterrors.TokenMissing, "Bearer"},

@@ -104,7 +104,7 @@ func (d ProtectedResourceMetadata) URL() string {
 // Handler returns a handler for the path of URL, or everything that is wrong with
 // the metadata. It answers GET and HEAD with the metadata as they are now, as JSON,
 // for scripts of every origin and for caches to keep for an hour (RFC 9728, Section
-// 3.2), and everything else with 405. Who asks has no token yet, so no Middleware
+// 3.2), OPTIONS with the CORS rules, and everything else with 405. Who asks has no token yet, so no Middleware
 // belongs in front of it.
 func (d ProtectedResourceMetadata) Handler() (http.Handler, error) {
 	if err := d.check(); err != nil {
@@ -118,8 +118,16 @@ func (d ProtectedResourceMetadata) Handler() (http.Handler, error) {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", "*") // they are public
 		h.Set("X-Content-Type-Options", "nosniff")
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			h.Set("Allow", "GET, HEAD")
+		switch r.Method {
+		case http.MethodGet, http.MethodHead:
+		case http.MethodOptions: // of browsers whose clients send a header of their own, as those of MCP do
+			h.Set("Access-Control-Allow-Methods", "GET, HEAD")
+			h.Set("Access-Control-Allow-Headers", "*")
+			h.Set("Access-Control-Max-Age", strconv.Itoa(resourceMaxAge))
+			w.WriteHeader(http.StatusNoContent)
+			return
+		default:
+			h.Set("Allow", "GET, HEAD, OPTIONS")
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return
 		}

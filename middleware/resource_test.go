@@ -83,10 +83,16 @@ func TestTheMetadataOfAResource(t *testing.T) {
 	assert.Equal(t, length, resp.ContentLength)
 	assert.Equal(t, "application/json", resp.Header.Get("Content-Type"))
 	assert.Empty(t, body)
-	for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS"} {
+	resp, body = do("OPTIONS")
+	assert.Equal(t, 204, resp.StatusCode)
+	assert.Equal(t, []string{"*", "GET, HEAD", "*"}, []string{
+		resp.Header.Get("Access-Control-Allow-Origin"), resp.Header.Get("Access-Control-Allow-Methods"), resp.Header.Get("Access-Control-Allow-Headers"),
+	})
+	assert.Empty(t, body)
+	for _, method := range []string{"POST", "PUT", "DELETE"} {
 		resp, body = do(method)
 		assert.Equal(t, 405, resp.StatusCode, method)
-		assert.Equal(t, "GET, HEAD", resp.Header.Get("Allow"))
+		assert.Equal(t, "GET, HEAD, OPTIONS", resp.Header.Get("Allow"))
 		assert.Empty(t, body)
 	}
 }
