@@ -50,16 +50,18 @@ type entry struct {
 	token       string
 	keys        KeySource
 	set         *keySet   // the keys that it was verified with; with others it does not count
-	record      *record   // for copies
+	record      *record   // packed
 	from, until time.Time // between these, judgeTime accepts it
 	size        int       // an estimate in bytes, not below the truth
 }
 
 // The size of an entry of an ordinary token, of what an entry holds beside its
-// strings, and of a slot with its part of the table, in bytes.
+// strings, of the claims for all handlers, and of a slot with its part of the
+// table, in bytes.
 const (
 	ordinarySize = 2048
 	fixedSize    = 768
+	sharedSize   = 512
 	slotSize     = 8 + 16/ways
 )
 
@@ -137,15 +139,18 @@ func (c *cache) made() []set {
 	return t
 }
 
-// put remembers e, of which the size is set here, and the token and the record are
-// copied. One that takes more than a sixteenth of the cache is not remembered.
+// put remembers e, of which the size is set here, and the token is copied. One that
+// takes more than a sixteenth of the cache is not remembered.
 func (c *cache) put(e *entry, now time.Time) {
 	r := e.record
 	e.size = fixedSize + len(e.token) + 2*len(r.payload) + 16*(len(r.Audience)+len(r.Scopes)+len(r.AMR))
+	if r.shared != nil {
+		e.size += sharedSize
+	}
 	if e.size > c.most/16 {
 		return
 	}
-	e.token, e.record = strings.Clone(e.token), r.packed() // a header's value keeps its whole block in memory
+	e.token = strings.Clone(e.token) // a header's value keeps its whole block in memory
 	t := c.made()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -203,19 +208,25 @@ func (c *cache) drop(e *entry) {
 	}
 }
 
-// packed returns a copy of r with its lists in the order in which copy finds them.
-func (r *record) packed() *record {
+// packed returns a copy of r for the cache, with its lists in the order in which
+// copy finds them, and with claims for all handlers where they share them.
+func (r *record) packed(share bool) *record {
 	p := *r
 	p.context, p.remembered = authContext{}, true
 	all := slices.Concat(r.Audience, r.Scopes, r.AMR)
 	copy(p.lists[:], all)
 	p.used = len(all)
-	return p.copy()
+	kept := p.copy()
+	if share {
+		kept.shared = &p.copy().Claims
+	}
+	return kept
 }
 
 // copy returns claims for another request, with lists of their own. r is packed.
 func (r *record) copy() *record {
 	c := *r
+	c.shared = nil
 	if r.used > len(r.lists) {
 		c.Audience, c.Scopes, c.AMR = slices.Clone(r.Audience), slices.Clone(r.Scopes), slices.Clone(r.AMR)
 		return &c

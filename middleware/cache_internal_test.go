@@ -144,6 +144,31 @@ func TestATokenIsRememberedAtItsSecondSight(t *testing.T) {
 	assert.Less(t, again, 50, "mistaken for another")
 }
 
+// Whoever gets a copy may change it.
+func TestACopyHasItsOwnLists(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 5} {
+		var list []string
+		for i := range n {
+			list = append(list, strconv.Itoa(i))
+		}
+		first := &record{Claims: Claims{Audience: list, Scopes: slices.Clone(list), AMR: slices.Clone(list)}}
+		packed := first.packed(true)
+		for _, c := range []*Claims{&packed.copy().Claims, &packed.copy().Claims, packed.shared} {
+			lists := []*[]string{&c.Audience, &c.Scopes, &c.AMR}
+			for _, own := range lists {
+				require.Equal(t, list, *own, n)
+			}
+			for _, own := range lists {
+				*own = append(*own, "more")
+				(*own)[0] = "changed"
+			}
+			assert.Equal(t, 3, strings.Count(strings.Join(slices.Concat(c.Audience, c.Scopes, c.AMR), " "), "changed"))
+		}
+		assert.Equal(t, list, packed.Audience)
+		assert.Equal(t, list, first.Audience)
+	}
+}
+
 // The hash is that of a token's end. Tokens of which this is the same do not hide
 // each other.
 func TestTokensWithTheSameEnd(t *testing.T) {
@@ -158,28 +183,4 @@ func TestTokensWithTheSameEnd(t *testing.T) {
 		assert.Equal(t, token, c.get(c.hash(token), token).token)
 	}
 	assert.Nil(t, c.get(c.hash("y"+end), "y"+end))
-}
-
-// Whoever gets a copy may change it.
-func TestACopyHasItsOwnLists(t *testing.T) {
-	for _, n := range []int{0, 1, 2, 5} {
-		var list []string
-		for i := range n {
-			list = append(list, strconv.Itoa(i))
-		}
-		first := &record{Claims: Claims{Audience: list, Scopes: slices.Clone(list), AMR: slices.Clone(list)}}
-		packed := first.packed()
-		for range 2 {
-			c := packed.copy()
-			for _, own := range []*[]string{&c.Audience, &c.Scopes, &c.AMR} {
-				require.Equal(t, list, *own, n)
-			}
-			for _, own := range []*[]string{&c.Audience, &c.Scopes, &c.AMR} {
-				*own = append(*own, "more")
-				(*own)[0] = "changed"
-			}
-			assert.Equal(t, 3, strings.Count(strings.Join(slices.Concat(c.Audience, c.Scopes, c.AMR), " "), "changed"))
-		}
-		assert.Equal(t, list, first.Audience)
-	}
 }

@@ -3,6 +3,8 @@ package middleware_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -140,4 +142,40 @@ func TestTheCacheUnderTraffic(t *testing.T) {
 	wg.Wait()
 	require.ErrorIs(t, verify(auth, leaves), jwterrors.TokenKeyUnknown)
 	require.ErrorIs(t, verify(auth, revoked), jwterrors.TokenInvalidated)
+}
+
+// Where handlers share claims, a handler that changes them all the same changes
+// no decision.
+func TestSharedClaims(t *testing.T) {
+	denied := middleware.NewDenylist(middleware.DenylistOptions{})
+	auth := newAuth(t, func(c *middleware.Config) { c.ShareClaims, c.Revocations = true, denied })
+	token := good()
+	var seen []*middleware.Claims
+	handler := auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, _ := middleware.FromContext(r.Context())
+		seen = append(seen, claims)
+		middleware.RequireScopes("admin")(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			t.Error("a scope that a handler wrote was believed")
+		})).ServeHTTP(httptest.NewRecorder(), r)
+		if len(seen) > 2 {
+			claims.Scopes[0], claims.SessionID, claims.ExpiresAt = "admin", "s-2", time.Now().Add(100*time.Hour)
+			claims.Issuer, claims.Audience = "", nil
+		}
+	}))
+	for range 5 {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		require.Equal(t, 200, w.Code)
+	}
+	require.Len(t, seen, 5)
+	assert.NotSame(t, seen[0], seen[1], "before it is remembered")
+	assert.Same(t, seen[2], seen[3])
+	assert.Same(t, seen[3], seen[4])
+	c, err := auth.Verify(t.Context(), token)
+	require.NoError(t, err)
+	assert.Same(t, seen[2], c)
+	require.NoError(t, denied.DenySession(t.Context(), "s-1", time.Now().Add(time.Hour)))
+	require.ErrorIs(t, verify(auth, token), jwterrors.TokenInvalidated)
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // Claims are what a token says (RFC 7519, Section 4). Every Check and Verify
-// returns claims of its own, so that a handler may change them.
+// returns claims of its own, so that a handler may change them, unless
+// [Config].ShareClaims is set.
 type Claims struct {
 	Issuer    string    // "iss"
 	Subject   string    // "sub"; empty when there is none
@@ -80,9 +81,28 @@ type record struct {
 	Claims
 	kind       string // of a token that is no access token: "refresh", for example
 	lists      [4]string
-	used       int  // of lists
-	remembered bool // from the cache
+	used       int     // of lists
+	remembered bool    // from the cache
+	shared     *Claims // for handlers, where the record belongs to the cache; else nil
 	context    authContext
+}
+
+// out returns the claims for handlers.
+func (r *record) out() *Claims {
+	if r.shared != nil {
+		return r.shared
+	}
+	return &r.Claims
+}
+
+// inContext returns a context with the claims.
+func (r *record) inContext() *authContext {
+	c := &r.context
+	if r.shared != nil {
+		c = new(authContext)
+	}
+	c.claims, c.judged = r.out(), &r.Claims
+	return c
 }
 
 // readClaims reads a payload, which is JSON. It is strict: one value for each

@@ -106,6 +106,14 @@ type Config struct {
 	// Middleware, and so to its issuers, audience and token types.
 	CacheBytes int
 
+	// ShareClaims gives all requests with a token that is in the cache the same
+	// Claims. A copy for each of them, which is the default, takes about as long
+	// as everything else that is done for such a token. Handlers must not change
+	// the claims then: what one changes, the others see, as with all that is
+	// shared in contexts. The Middleware and guards decide by claims that no
+	// handler has. It cannot be had together with Validate, which may change them.
+	ShareClaims bool
+
 	// Revocations is asked whether a token was revoked. Nil means that tokens
 	// are valid until they expire.
 	Revocations Revocations
@@ -254,6 +262,7 @@ func New(config Config) (*Middleware, error) {
 		required:      slices.Clone(config.RequiredClaims),
 		revocations:   config.Revocations,
 		validate:      config.Validate,
+		share:         config.ShareClaims,
 		respond:       config.Respond,
 		logger:        config.Logger,
 		resolve:       config.Resolve,
@@ -269,6 +278,9 @@ func New(config Config) (*Middleware, error) {
 		mistake("CacheBytes is %d, and can be 0 or more or NoCache", config.CacheBytes)
 	case config.CacheBytes != NoCache:
 		m.cache = newCache(cmp.Or(config.CacheBytes, defaultCacheBytes))
+	}
+	if config.ShareClaims && config.Validate != nil {
+		mistake("ShareClaims and Validate are set")
 	}
 	if config.UserKey != nil {
 		m.userKey = new(*config.UserKey)

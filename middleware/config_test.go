@@ -1,6 +1,7 @@
 package middleware_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -50,6 +51,9 @@ func TestMistakesInTheConfig(t *testing.T) {
 		{"a leeway of 5 minutes", func(c *middleware.Config) { c.Leeway = 5 * time.Minute }, ""},
 		{"a leeway beyond", func(c *middleware.Config) { c.Leeway = 5*time.Minute + 1 }, "Leeway"},
 		{"no leeway", func(c *middleware.Config) { c.Leeway = middleware.NoLeeway }, ""},
+		{"claims that are shared, and a Validate that may change them", func(c *middleware.Config) {
+			c.ShareClaims, c.Validate = true, func(context.Context, *middleware.Claims) error { return nil }
+		}, "ShareClaims and Validate"},
 		{"the issuer twice", func(c *middleware.Config) {
 			c.Issuers = []middleware.Issuer{{Issuer: issuer, Audience: []string{"x"}, Keys: middleware.HS256(random(32))}}
 		}, "listed twice"},

@@ -15,7 +15,7 @@ func FromContext(ctx context.Context) (*Claims, bool) {
 // for transports other than HTTP that call Verify. Nil claims are an anonymous
 // request.
 func NewContext(ctx context.Context, claims *Claims) context.Context {
-	return &authContext{Context: ctx, claims: claims, by: contextOf(ctx).by}
+	return &authContext{Context: ctx, claims: claims, judged: claims, by: contextOf(ctx).by}
 }
 
 type contextKey struct{}
@@ -24,7 +24,8 @@ type contextKey struct{}
 // that guards behind it answer as it does.
 type authContext struct {
 	context.Context
-	claims *Claims     // nil for an anonymous request
+	claims *Claims     // for handlers; nil for an anonymous request
+	judged *Claims     // for guards; the same unless [Config].ShareClaims is set
 	by     *Middleware // nil when no Middleware was involved
 
 	preflight bool // by let a CORS preflight pass

@@ -22,9 +22,9 @@ func RequireScopes(scopes ...string) func(http.Handler) http.Handler {
 	scopes = slices.Clone(scopes)
 	return guard(func(c *authContext) error {
 		for _, scope := range scopes {
-			if !c.claims.HasScope(scope) {
+			if !c.judged.HasScope(scope) {
 				return &jwterrors.Error{
-					Reason: jwterrors.ScopeInsufficient, Scopes: scopes, Identity: c.claims.Subject,
+					Reason: jwterrors.ScopeInsufficient, Scopes: scopes, Identity: c.judged.Subject,
 					Err: errors.New("the token lacks the scope " + shown(scope)),
 				}
 			}
@@ -38,11 +38,11 @@ func RequireScopes(scopes ...string) func(http.Handler) http.Handler {
 func RequireAnyScope(scopes ...string) func(http.Handler) http.Handler {
 	scopes = slices.Clone(scopes)
 	return guard(func(c *authContext) error {
-		if slices.ContainsFunc(scopes, c.claims.HasScope) {
+		if slices.ContainsFunc(scopes, c.judged.HasScope) {
 			return nil
 		}
 		return &jwterrors.Error{
-			Reason: jwterrors.ScopeInsufficient, Scopes: scopes, Identity: c.claims.Subject,
+			Reason: jwterrors.ScopeInsufficient, Scopes: scopes, Identity: c.judged.Subject,
 			Err: errors.New("the token has none of the scopes"),
 		}
 	})
@@ -60,14 +60,14 @@ func RequireClaim(name string, values ...string) func(http.Handler) http.Handler
 	values = slices.Clone(values)
 	return guard(func(c *authContext) error {
 		var members map[string]json.RawMessage
-		if err := c.claims.Decode(&members); err == nil {
+		if err := c.judged.Decode(&members); err == nil {
 			raw, ok := members[name]
 			if ok && len(values) == 0 && string(raw) != "null" || slices.ContainsFunc(literals(raw), func(v string) bool { return slices.Contains(values, v) }) {
 				return nil
 			}
 		}
 		return &jwterrors.Error{
-			Reason: jwterrors.ScopeInsufficient, Identity: c.claims.Subject,
+			Reason: jwterrors.ScopeInsufficient, Identity: c.judged.Subject,
 			Message: "The token does not carry the required claim.",
 			Err:     errors.New("the claim " + shown(name) + " is not as required"),
 		}
@@ -124,11 +124,11 @@ func RequireAuthentication(required Authentication) func(http.Handler) http.Hand
 		if c.by.made() {
 			now, leeway = c.by.now(), c.by.leeway
 		}
-		at := c.claims.AuthTime
+		at := c.judged.AuthTime
 		var problem string
 		switch {
-		case len(values) > 0 && (c.claims.ACR == "" || !slices.Contains(values, c.claims.ACR)):
-			problem = `"acr" is ` + shown(c.claims.ACR)
+		case len(values) > 0 && (c.judged.ACR == "" || !slices.Contains(values, c.judged.ACR)):
+			problem = `"acr" is ` + shown(c.judged.ACR)
 		case maxAge == 0:
 			return nil
 		case at.IsZero():
@@ -142,7 +142,7 @@ func RequireAuthentication(required Authentication) func(http.Handler) http.Hand
 		}
 		e := &jwterrors.Error{
 			Reason: jwterrors.AuthenticationInsufficient, ACRValues: values, MaxAge: maxAge,
-			Identity: c.claims.Subject, Err: errors.New(problem),
+			Identity: c.judged.Subject, Err: errors.New(problem),
 		}
 		if maxAge < 0 {
 			e.MaxAge = 1 // "max_age=0", a login at once
@@ -160,7 +160,7 @@ func guard(judge func(*authContext) error) func(http.Handler) http.Handler {
 			err := error(nil)
 			switch {
 			case c.preflight:
-			case c.claims == nil:
+			case c.judged == nil:
 				err = &jwterrors.Error{Reason: jwterrors.TokenMissing}
 			default:
 				err = judge(c)

@@ -23,6 +23,7 @@ type Middleware struct {
 	types         []string
 	required      []string // names of claims
 	cache         *cache   // nil for none
+	share         bool     // Config.ShareClaims
 	userKey       *UserKeyRule
 	revocations   Revocations
 	validate      func(context.Context, *Claims) error
@@ -52,7 +53,7 @@ func (m *Middleware) Check(r *http.Request) (*Claims, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &found.Claims, nil
+	return found.out(), nil
 }
 
 // check is Check, and returns where the token was, which is nil for a request
@@ -131,8 +132,7 @@ func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 			anonymous := found == nil && reasonOf(err) == jwterrors.TokenMissing
 			switch {
 			case err == nil:
-				c = &rec.context
-				c.claims = &rec.Claims
+				c = rec.inContext()
 			case mode == allowAnonymous && anonymous:
 				c = new(authContext)
 			case mode == observe:

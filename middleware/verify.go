@@ -30,7 +30,7 @@ func (m *Middleware) Verify(ctx context.Context, token string) (*Claims, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &r.Claims, nil
+	return r.out(), nil
 }
 
 // verify is Verify. The request is nil where there is none.
@@ -78,7 +78,10 @@ func (m *Middleware) seenBefore(ctx context.Context, request *http.Request, hash
 	if keys.snapshot(now) != e.set { // which no two sources share
 		return nil, is, nil
 	}
-	r := e.record.copy()
+	r := e.record
+	if !m.share {
+		r = r.copy()
+	}
 	if now.After(e.from) && now.Before(e.until) {
 		return r, is, nil
 	}
@@ -101,7 +104,7 @@ func (m *Middleware) firstSight(ctx context.Context, request *http.Request, is *
 	}
 	if m.cache.wants(hash) {
 		m.cache.put(&entry{
-			hash: hash, token: token, keys: is.keys, set: set, record: r,
+			hash: hash, token: token, keys: is.keys, set: set, record: r.packed(m.share),
 			from: later(r.NotBefore, r.IssuedAt).Add(-m.leeway), until: r.ExpiresAt.Add(m.leeway),
 		}, now)
 	}

@@ -16,11 +16,22 @@ import (
 // tokenloop is our middleware with everything that a service would switch on:
 // the JWKS, and a denylist that is not empty.
 func tokenloop(tb testing.TB, alg string, next reached) http.Handler {
+	return own(tb, alg, next, false)
+}
+
+// tokenloopShared is the same where handlers leave the claims as they are, so that
+// the requests with one token can share them.
+func tokenloopShared(tb testing.TB, alg string, next reached) http.Handler {
+	return own(tb, alg, next, true)
+}
+
+func own(tb testing.TB, alg string, next reached, share bool) http.Handler {
 	m, err := middleware.New(middleware.Config{
 		Keys:        ownKeys(alg),
 		Issuer:      issuerName,
 		Audience:    []string{audience},
 		Revocations: ownDenylist(),
+		ShareClaims: share,
 	})
 	require.NoError(tb, err)
 	return m.Handler(behind(next, func(ctx context.Context) string {

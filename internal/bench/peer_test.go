@@ -60,6 +60,7 @@ func implementations() []implementation {
 		{name: "floor", build: floor},
 		{name: "floor-seen", build: seenFloor, repeatOnly: true},
 		{name: "tokenloop", build: tokenloop, remembers: true},
+		{name: "tokenloop-shared", build: tokenloopShared, remembers: true, repeatOnly: true},
 		{name: "golang-jwt", build: golangJWT},
 		{name: "golang-jwt-parts", build: golangJWTParts},
 		{name: "keyfunc", build: golangJWTKeyfunc, algorithms: publicKeyOnly},

@@ -127,7 +127,7 @@ func (r *results) fastestPeer(group string) *row {
 }
 
 // noPeers are us, and the rows that are there for comparison alone.
-var noPeers = []string{"tokenloop", "bare", "floor", "floor-seen", "floor-clone", "golang-jwt-parts", "azcore-pipeline"}
+var noPeers = []string{"tokenloop", "tokenloop-shared", "bare", "floor", "floor-seen", "floor-clone", "golang-jwt-parts", "azcore-pipeline"}
 
 func (r *row) ns() float64     { return r.median(func(s sample) float64 { return s.ns }) }
 func (r *row) bytes() float64  { return r.median(func(s sample) float64 { return s.bytes }) }
