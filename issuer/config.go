@@ -44,8 +44,13 @@ type Config struct {
 	// Keys signs access tokens.
 	Keys *KeyRing
 
-	// MasterKeys derive refresh tokens, the first one new ones. To rotate, put
-	// a new one in front; remove an old one when no session uses it.
+	// MasterKeys derive refresh tokens, the first one new ones. All processes
+	// that share a Store share these. To change them, append a new key in every
+	// process; when all have it, move it to the front in every process. Drop
+	// the old one RefreshTTL and Grace after that, or as soon as Grace has
+	// passed since no session in the Store had it as its KeyID any more; then
+	// late retries under it are refused. A process that lacks the key of a
+	// session answers StoreUnavailable, so that the client tries again.
 	MasterKeys []MasterKey
 
 	// Store keeps the sessions.

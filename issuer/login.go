@@ -62,7 +62,7 @@ func (i *Issuer) begin(ctx context.Context, u User, scope string, device, addres
 		return tokens{}, err
 	}
 	if t.RefreshToken, err = i.masters.token(&s); err != nil {
-		return tokens{}, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: err}
+		return tokens{}, err
 	}
 	if err := i.c.Store.Create(ctx, s); err != nil {
 		return tokens{}, storeFailed("create a session", err)

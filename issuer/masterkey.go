@@ -144,11 +144,17 @@ func (m masterKeys) genuine(t refreshToken, s *Session) bool {
 	return mac != nil && hmac.Equal(mac, t.mac)
 }
 
+// lacks is the error for a session whose master key this process does not have.
+// Another process may have it, so the request is worth repeating.
+func (m masterKeys) lacks(s *Session) error {
+	return storeFailed("derive a refresh token", fmt.Errorf("master key %q, which session %s uses, is not configured here", s.KeyID, s.ID))
+}
+
 // token returns the refresh token of the session's current generation.
 func (m masterKeys) token(s *Session) (string, error) {
 	mac := m.mac(s.KeyID, s, s.Generation)
 	if mac == nil {
-		return "", fmt.Errorf("issuer: master key %q, which session %s uses, is not configured", s.KeyID, s.ID)
+		return "", m.lacks(s)
 	}
 	return tokenVersion + "." + s.KeyID + "." + s.ID + "." + strconv.FormatUint(s.Generation, 10) + "." +
 		base64.RawURLEncoding.EncodeToString(mac), nil

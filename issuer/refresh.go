@@ -125,7 +125,7 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 			return tokens{}, err
 		}
 		if answer.RefreshToken, err = i.masters.token(&after); err != nil {
-			return tokens{}, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: err}
+			return tokens{}, err
 		}
 		switch v {
 		case replay:
@@ -154,7 +154,8 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 	return tokens{}, storeFailed("rotate a refresh token", errors.New("other requests were faster every time"))
 }
 
-// read returns the session of t, when t is genuine.
+// read returns the session of t, when t is genuine. Under the master key of the
+// session itself it may be, also where that key is not known.
 func (i *Issuer) read(ctx context.Context, t refreshToken) (Session, error) {
 	s, err := i.c.Store.Get(ctx, t.sid)
 	switch {
@@ -162,6 +163,8 @@ func (i *Issuer) read(ctx context.Context, t refreshToken) (Session, error) {
 		return s, refused(jwterrors.RefreshTokenInvalid, "there is no such session")
 	case err != nil:
 		return s, storeFailed("read a session", err)
+	case t.keyID == s.KeyID && i.masters.secret[t.keyID] == nil:
+		return s, i.masters.lacks(&s)
 	case !i.masters.genuine(t, &s):
 		return s, refused(jwterrors.RefreshTokenInvalid, "it was not made by this issuer")
 	}

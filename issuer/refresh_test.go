@@ -250,6 +250,48 @@ func TestMasterKeysRotate(t *testing.T) {
 	assert.Equal(t, jwterrors.RefreshTokenInvalid, newest.refresh(token).reason)
 }
 
+// While master keys change, processes with the old and the new list of them work
+// side by side, and none of them may end what it cannot judge.
+func TestAProcessWithoutTheMasterKeyOfASessionAsksForARetry(t *testing.T) {
+	m1 := issuer.MasterKey{ID: "m1", Secret: masterSecret}
+	m2 := issuer.MasterKey{ID: "m2", Secret: []byte(strings.Repeat("2", 32))}
+	old := newFixture(t, nil)
+	with := func(keys ...issuer.MasterKey) *fixture {
+		return newFixture(t, func(c *issuer.Config) { c.Store, c.MasterKeys = old.store, keys })
+	}
+	ahead, appended := with(m2, m1), with(m1, m2)
+	logout := func(f *fixture, token string) reply {
+		return f.do("POST", "/auth/logout", `{"refresh_token":"`+token+`"}`)
+	}
+	later := func(r reply) {
+		t.Helper()
+		assert.Equal(t, fmt.Sprint(503, jwterrors.StoreUnavailable), fmt.Sprint(r.status, r.reason), r.text)
+		assert.NotEmpty(t, r.header.Get("Retry-After"))
+	}
+
+	begun := ahead.login().str("refresh_token")
+	require.True(t, strings.HasPrefix(begun, "rt1.m2."))
+	later(old.refresh(begun))
+	later(logout(old, begun))
+	assert.Contains(t, old.logs.String(), `master key \"m2\"`, "the operator learns which key is missing")
+	assert.NotContains(t, old.logs.String(), strings.Split(begun, ".")[4])
+	assert.Equal(t, 200, ahead.refresh(begun).status, "the session is as it was")
+
+	first := old.login().str("refresh_token")
+	second := ahead.refresh(first).str("refresh_token")
+	require.True(t, strings.HasPrefix(second, "rt1.m2."))
+	later(old.refresh(second))
+	later(old.refresh(first)) // genuine and within the grace, but its answer cannot be made here
+	assert.Equal(t, second, appended.refresh(first).str("refresh_token"), "a key that stands last makes what it has begun")
+	assert.Equal(t, 204, logout(old, first).status, "a token of a key that is there logs out")
+	assert.Equal(t, jwterrors.SessionRevoked, ahead.refresh(second).reason)
+
+	_, rest, _ := strings.Cut(strings.TrimPrefix(first, "rt1."), ".")
+	forged := "rt1.m3." + rest
+	assert.Equal(t, jwterrors.RefreshTokenInvalid, old.refresh(forged).reason, "a key that the session does not use is no key")
+	assert.Equal(t, 204, logout(old, forged).status)
+}
+
 func TestAStoreThatFailsLosesNothing(t *testing.T) {
 	st := &flaky{}
 	f := newFixture(t, func(c *issuer.Config) { st.Store = c.Store; c.Store = st })
