@@ -96,7 +96,10 @@ type Config struct {
 	// repeated requests. Zero means 30 seconds; NoGrace is strict mode.
 	Grace time.Duration
 
-	// SingleSession lets a login end the user's other sessions.
+	// SingleSession lets a login end the user's other sessions: of several
+	// logins at once the session of one is left. A login that fails leaves
+	// the old session or, when the answer of the Store or the Denylist got
+	// lost, the new one, of which the client has no token; never both.
 	SingleSession bool
 
 	// Denylist is told of sessions whose access tokens must die before they

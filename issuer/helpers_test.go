@@ -289,6 +289,13 @@ func (f *flaky) Create(ctx context.Context, s issuer.Session) error {
 	return f.Store.Create(ctx, s)
 }
 
+func (f *flaky) Replace(ctx context.Context, s issuer.Session) ([]string, error) {
+	if err := f.err("Replace"); err != nil {
+		return nil, err
+	}
+	return f.Store.Replace(ctx, s)
+}
+
 func (f *flaky) Get(ctx context.Context, id string) (issuer.Session, error) {
 	if err := f.err("Get"); err != nil {
 		return issuer.Session{}, err

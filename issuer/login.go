@@ -64,13 +64,17 @@ func (i *Issuer) begin(ctx context.Context, u User, scope string, device, addres
 	if t.RefreshToken, err = i.masters.token(&s); err != nil {
 		return tokens{}, err
 	}
-	if err := i.c.Store.Create(ctx, s); err != nil {
+	var ended []string
+	if i.c.SingleSession {
+		ended, err = i.c.Store.Replace(ctx, s)
+	} else {
+		err = i.c.Store.Create(ctx, s)
+	}
+	if err != nil {
 		return tokens{}, storeFailed("create a session", err)
 	}
-	if i.c.SingleSession {
-		if err := i.endOthers(ctx, s.Subject, s.ID, address); err != nil {
-			return tokens{}, err
-		}
+	if err := i.ended(ctx, s.Subject, ended, now, address); err != nil {
+		return tokens{}, err
 	}
 	i.tell(i.about(EventLogin, &s, "", address))
 	return t, nil

@@ -120,9 +120,23 @@ func (r *record) ended(now int64) bool {
 
 // Create adds a session.
 func (m *MemoryStore) Create(_ context.Context, s Session) error {
-	r := newRecord(s)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.add(s)
+}
+
+// Replace adds a session and revokes the others of its subject.
+func (m *MemoryStore) Replace(_ context.Context, s Session) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.add(s); err != nil {
+		return nil, err
+	}
+	return m.revokeAll(s.Subject, s.ID, s.CreatedAt), nil
+}
+
+func (m *MemoryStore) add(s Session) error {
+	r := newRecord(s)
 	if m.sessions == nil {
 		m.sessions, m.bySubject = map[string]*record{}, map[string]*record{}
 	}
@@ -139,7 +153,7 @@ func (m *MemoryStore) Create(_ context.Context, s Session) error {
 	return nil
 }
 
-// remove is the opposite of Create.
+// remove is the opposite of add.
 func (m *MemoryStore) remove(r *record) {
 	delete(m.sessions, r.part(textID))
 	if r.after != nil {
@@ -202,14 +216,17 @@ func (m *MemoryStore) Revoke(_ context.Context, id string, at time.Time) error {
 func (m *MemoryStore) RevokeSubject(_ context.Context, subject, except string, at time.Time) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var ids []string
+	return m.revokeAll(subject, except, at), nil
+}
+
+func (m *MemoryStore) revokeAll(subject, except string, at time.Time) (ids []string) {
 	for r := m.bySubject[subject]; r != nil; r = r.after {
 		if id := r.part(textID); id != except && !r.revoked() {
 			r.revokedAt = at.UnixMicro()
 			ids = append(ids, id)
 		}
 	}
-	return ids, nil
+	return ids
 }
 
 // List returns the live sessions of subject.

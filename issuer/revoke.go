@@ -171,7 +171,6 @@ func (i *Issuer) endOthers(ctx context.Context, subject, except, address string)
 	if err != nil {
 		return storeFailed("list sessions", err)
 	}
-	denied := map[string]bool{}
 	for _, s := range live {
 		if s.ID == except {
 			continue
@@ -179,17 +178,22 @@ func (i *Issuer) endOthers(ctx context.Context, subject, except, address string)
 		if err := i.deny(ctx, s.ID, now); err != nil {
 			return storeFailed("deny session "+s.ID, err)
 		}
-		denied[s.ID] = true
 	}
 	ids, err := i.c.Store.RevokeSubject(ctx, subject, except, now)
 	if err != nil {
 		return storeFailed("revoke the sessions of a user", err)
 	}
+	return i.ended(ctx, subject, ids, now, address)
+}
+
+// ended denies the sessions of subject that the store has revoked now, and tells
+// of them. The client may have left by now.
+func (i *Issuer) ended(ctx context.Context, subject string, ids []string, now time.Time, address string) error {
+	ctx, cancel := finishing(ctx)
+	defer cancel()
 	var failed error
 	for _, id := range ids {
-		if !denied[id] { // it began after the list was made
-			failed = errors.Join(failed, i.deny(ctx, id, now))
-		}
+		failed = errors.Join(failed, i.deny(ctx, id, now))
 		i.tell(Event{Kind: EventRevoked, SessionID: id, Subject: subject, Reason: jwterrors.SessionRevoked, Address: address})
 	}
 	if failed != nil {

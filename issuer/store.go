@@ -81,6 +81,13 @@ type Store interface {
 	// Create adds a session. ErrSessionExists when its ID is taken.
 	Create(ctx context.Context, s Session) error
 
+	// Replace adds a session as Create does and revokes the other sessions of
+	// its subject at s.CreatedAt, in one atomic step: of the sessions that any
+	// number of calls for a subject add, the last one alone is not revoked.
+	// It returns the IDs of those that it revoked. An error means that both
+	// parts were done or neither.
+	Replace(ctx context.Context, s Session) ([]string, error)
+
 	// Get returns a session, revoked and expired ones too, or ErrNoSession.
 	Get(ctx context.Context, id string) (Session, error)
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -380,6 +381,61 @@ func TestOneSessionForEachUser(t *testing.T) { // JG-12, D11
 	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(first.str("refresh_token")).reason)
 	assert.True(t, f.denied.has(sid(t, first)))
 	assert.Equal(t, 200, f.refresh(second.str("refresh_token")).status)
+}
+
+func TestOfLoginsAtOnceOneSessionSurvives(t *testing.T) { // JG-12
+	f := newFixture(t, func(c *issuer.Config) { c.SingleSession = true })
+	const pairs = 200
+	for pair := range pairs {
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for range 2 {
+			wg.Go(func() {
+				<-start
+				f.loginDirect()
+			})
+		}
+		close(start)
+		wg.Wait()
+		live := must(f.store.List(t.Context(), "alice", f.now()))
+		require.Len(t, live, 1, "pair %d", pair)
+		assert.False(t, f.denied.has(live[0].ID), "nobody has ended the one that is left")
+	}
+	count := map[issuer.EventKind]int{}
+	for _, kind := range f.kinds() {
+		count[kind]++
+	}
+	assert.Equal(t, map[issuer.EventKind]int{issuer.EventLogin: 2 * pairs, issuer.EventRevoked: 2*pairs - 1}, count)
+}
+
+func TestAFailedLoginLeavesTheOldSessionOrTheNewOne(t *testing.T) {
+	st := &flaky{}
+	f := newFixture(t, func(c *issuer.Config) {
+		st.Store, c.Store, c.SingleSession = c.Store, st, true
+	})
+	login := func() int {
+		return f.do("POST", "/auth/login", `{"username":"alice","password":"`+password+`"}`).status
+	}
+	live := func() []issuer.Session { return must(f.store.List(t.Context(), "alice", f.now())) }
+	old := sid(t, f.login())
+
+	for _, method := range []string{"Create", "Replace", "Revoke", "RevokeSubject", "List"} {
+		st.set(method, errors.New("down"))
+		if login() == 200 {
+			st.set("", nil)
+			old = sid(t, f.login())
+		}
+		st.set("", nil)
+		require.Len(t, live(), 1, method)
+		assert.Equal(t, old, live()[0].ID, method)
+		assert.False(t, f.denied.has(old), "a session that goes on is not denied")
+	}
+
+	f.denied.failing(errors.New("down"))
+	assert.Equal(t, 503, login())
+	f.denied.failing(nil)
+	require.Len(t, live(), 1)
+	assert.NotEqual(t, old, live()[0].ID)
 }
 
 func TestTheBearerOfTheIssuersOwnRoutes(t *testing.T) { // JG-05

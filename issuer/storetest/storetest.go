@@ -41,6 +41,7 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 		{"hostile text survives", hostileText},
 		{"text is compared byte by byte", exactText},
 		{"an id is taken once", duplicate},
+		{"replace adds one and revokes the others", replace},
 		{"unknown sessions", unknown},
 		{"values are copies", copies},
 		{"rotate is a compare-and-swap", compareAndSwap},
@@ -54,6 +55,7 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 		{"race: one generation has one successor", raceRotate},
 		{"race: nothing survives a revocation", raceRevoke},
 		{"race: a subject's revocation holds", raceRevokeSubject},
+		{"race: of many that replace one another one is left", raceReplace},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newStore(t)) })
 	}
@@ -193,6 +195,35 @@ func duplicate(t *testing.T, st issuer.Store) {
 		t.Errorf("Create again: %v, want ErrSessionExists", err)
 	}
 	equal(t, get(t, st, s.ID), s)
+}
+
+func replace(t *testing.T, st issuer.Store) {
+	ctx, at := t.Context(), now()
+	old, gone := create(t, st, session("alice")), create(t, st, session("alice"))
+	bob := create(t, st, session("bob"))
+	if err := st.Revoke(ctx, gone.ID, at); err != nil {
+		t.Fatalf("Revoke: %v", err)
+	}
+	s := session("alice")
+	s.CreatedAt = at.Add(time.Second)
+	s.Claims, s.RetryHash = json.RawMessage(`{"plan":"gold"}`), bytes.Repeat([]byte{3}, 32)
+	ids, err := st.Replace(ctx, s)
+	if err != nil || !slices.Equal(ids, []string{old.ID}) {
+		t.Errorf("Replace = %v, %v, want %v", ids, err, old.ID)
+	}
+	equal(t, get(t, st, s.ID), s)
+	equal(t, get(t, st, bob.ID), bob)
+	gone.RevokedAt, old.RevokedAt = at, s.CreatedAt
+	equal(t, get(t, st, gone.ID), gone)
+	equal(t, get(t, st, old.ID), old)
+
+	again := session("alice")
+	again.ID = bob.ID
+	if _, err := st.Replace(ctx, again); !errors.Is(err, issuer.ErrSessionExists) {
+		t.Errorf("Replace with an id that is taken: %v, want ErrSessionExists", err)
+	}
+	equal(t, get(t, st, s.ID), s) // nothing was done by halves
+	equal(t, get(t, st, bob.ID), bob)
 }
 
 func unknown(t *testing.T, st issuer.Store) {
@@ -637,6 +668,33 @@ func raceRevokeSubject(t *testing.T, st issuer.Store) {
 			if ok || err != nil || s.RevokedAt.IsZero() {
 				t.Fatalf("race %d: a session lives on: %v, %v", race, ok, err)
 			}
+		}
+	}
+}
+
+// raceReplace lets 16 goroutines replace the sessions of one subject, 50 times.
+// Each session but the last is revoked, by one of them.
+func raceReplace(t *testing.T, st issuer.Store) {
+	for race := range rounds(50) {
+		subject := fmt.Sprintf("replaced-%d", race)
+		var revoked atomic.Int32
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for range 16 {
+			wg.Go(func() {
+				<-start
+				ids, err := st.Replace(t.Context(), session(subject))
+				if err != nil {
+					t.Errorf("Replace: %v", err)
+				}
+				revoked.Add(int32(len(ids)))
+			})
+		}
+		close(start)
+		wg.Wait()
+		live, err := st.List(t.Context(), subject, now())
+		if err != nil || len(live) != 1 || revoked.Load() != 15 {
+			t.Fatalf("race %d: %d sessions are left and %d were revoked, %v", race, len(live), revoked.Load(), err)
 		}
 	}
 }
