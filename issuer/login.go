@@ -73,8 +73,10 @@ func (i *Issuer) begin(ctx context.Context, u User, scope string, device, addres
 	if err != nil {
 		return tokens{}, storeFailed("create a session", err)
 	}
-	if err := i.ended(ctx, s.Subject, ended, now, address); err != nil {
-		return tokens{}, err
+	if i.c.SingleSession {
+		if err := i.ended(ctx, s.Subject, s.ID, ended, nil, now, address); err != nil {
+			return tokens{}, err
+		}
 	}
 	i.tell(i.about(EventLogin, &s, "", address))
 	return t, nil

@@ -229,13 +229,13 @@ func (m *MemoryStore) revokeAll(subject, except string, at time.Time) (ids []str
 	return ids
 }
 
-// List returns the live sessions of subject.
-func (m *MemoryStore) List(_ context.Context, subject string, now time.Time) ([]Session, error) {
+// List returns the sessions of subject that have not ended at the time given.
+func (m *MemoryStore) List(_ context.Context, subject string, at time.Time) ([]Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var live []Session
 	for r := m.bySubject[subject]; r != nil; r = r.after {
-		if !r.revoked() && !r.ended(now.UnixMicro()) {
+		if now := at.UnixMicro(); (!r.revoked() || r.revokedAt > now) && !r.ended(now) {
 			live = append(live, r.session())
 		}
 	}

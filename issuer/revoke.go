@@ -163,41 +163,44 @@ func (i *Issuer) endReplayed(ctx context.Context, s *Session, address string) er
 	return refused(jwterrors.RefreshTokenReused, "two parties hold the session")
 }
 
-// endOthers ends all sessions of subject but one. The denials come first: if one
-// of them fails, a second call finds the same sessions again.
+// endOthers ends all sessions of subject but one.
 func (i *Issuer) endOthers(ctx context.Context, subject, except, address string) error {
 	now := i.c.Now()
-	live, err := i.c.Store.List(ctx, subject, now)
-	if err != nil {
-		return storeFailed("list sessions", err)
-	}
-	for _, s := range live {
-		if s.ID == except {
-			continue
-		}
-		if err := i.deny(ctx, s.ID, now); err != nil {
-			return storeFailed("deny session "+s.ID, err)
-		}
-	}
 	ids, err := i.c.Store.RevokeSubject(ctx, subject, except, now)
-	if err != nil {
-		return storeFailed("revoke the sessions of a user", err)
-	}
-	return i.ended(ctx, subject, ids, now, address)
+	return i.ended(ctx, subject, except, ids, err, now, address)
 }
 
-// ended denies the sessions of subject that the store has revoked now, and tells
-// of them. The client may have left by now.
-func (i *Issuer) ended(ctx context.Context, subject string, ids []string, now time.Time, address string) error {
+// ended brings to its end, though the client may have left, what the store has
+// done to the sessions of subject but one: it has revoked those with these ids
+// now, or it has failed. It denies them, and with them the ones revoked a moment
+// ago, whose denial may have failed then. When the store has failed it denies
+// what lives, since the caller means to try again.
+func (i *Issuer) ended(ctx context.Context, subject, except string, ids []string, failed error, now time.Time, address string) error {
 	ctx, cancel := finishing(ctx)
 	defer cancel()
-	var failed error
+	denials := map[string]time.Time{}
+	if i.c.Denylist != nil {
+		all, err := i.c.Store.List(ctx, subject, now.Add(now.Sub(i.deniedUntil(now))))
+		for _, s := range all {
+			switch {
+			case s.ID == except:
+			case !s.RevokedAt.IsZero():
+				denials[s.ID] = s.RevokedAt
+			case failed != nil && s.Live(now):
+				denials[s.ID] = now
+			}
+		}
+		failed = errors.Join(failed, err)
+	}
 	for _, id := range ids {
-		failed = errors.Join(failed, i.deny(ctx, id, now))
+		denials[id] = now
 		i.tell(Event{Kind: EventRevoked, SessionID: id, Subject: subject, Reason: jwterrors.SessionRevoked, Address: address})
 	}
+	for id, at := range denials {
+		failed = errors.Join(failed, i.deny(ctx, id, at))
+	}
 	if failed != nil {
-		return storeFailed("deny a session", failed)
+		return storeFailed("end the sessions of a user", failed)
 	}
 	return nil
 }

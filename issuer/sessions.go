@@ -29,12 +29,16 @@ func (i *Issuer) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	all, err := i.c.Store.List(r.Context(), own.Subject, i.c.Now())
+	now := i.c.Now()
+	all, err := i.c.Store.List(r.Context(), own.Subject, now)
 	if err != nil {
 		return storeFailed("list sessions", err)
 	}
 	infos := make([]sessionInfo, 0, len(all))
 	for _, s := range all {
+		if !s.Live(now) { // revoked by a clock that is ahead
+			continue
+		}
 		infos = append(infos, sessionInfo{
 			s.ID, s.ID == own.ID, s.ClientID, s.Device, s.Address, s.UserAgent, strings.Join(s.Scopes, " "),
 			s.CreatedAt.UTC(), s.RotatedAt.UTC(), s.ExpiresAt.UTC(),

@@ -107,9 +107,10 @@ type Store interface {
 	// revoked now. It holds for sessions created before the call.
 	RevokeSubject(ctx context.Context, subject, except string, at time.Time) ([]string, error)
 
-	// List returns the sessions of subject that are live at now, the newest
-	// first.
-	List(ctx context.Context, subject string, now time.Time) ([]Session, error)
+	// List returns the sessions of subject that have not ended at the time
+	// given: that were not revoked and had reached no end of their own by
+	// then. The newest comes first.
+	List(ctx context.Context, subject string, at time.Time) ([]Session, error)
 
 	// DeleteExpired removes up to limit sessions whose absolute or idle end
 	// is before the time given, and returns how many it removed.

@@ -386,6 +386,13 @@ func list(t *testing.T, st issuer.Store) {
 	if !slices.Equal(got, want) {
 		t.Errorf("List = %v, want the newest first: %v", got, want)
 	}
+	before, err := st.List(ctx, "alice", at.Add(-time.Minute))
+	if err != nil || len(before) != 6 {
+		t.Errorf("List of a minute ago = %d sessions, %v, want those that have ended since as well", len(before), err)
+	}
+	if last, err := st.List(ctx, "alice", at.Add(-time.Microsecond)); err != nil || len(last) != 4 {
+		t.Errorf("List just before a revocation = %d sessions, %v", len(last), err)
+	}
 }
 
 func deleteExpired(t *testing.T, st issuer.Store) {
