@@ -20,7 +20,7 @@
 //
 //	POST   /auth/login                 {"username" or "email", "password", "device", "scope"}: tokens
 //	POST   /auth/refresh               {"refresh_token"} and an Idempotency-Key that may be missing: tokens
-//	POST   /auth/logout                {"refresh_token"}, a bearer token, or both: 204
+//	POST   /auth/logout                {"refresh_token"}, a bearer token that may have expired, or both: 204
 //	GET    /auth/sessions              bearer token: the user's sessions
 //	DELETE /auth/sessions/{id}         bearer token: 204
 //	DELETE /auth/sessions?others=true  bearer token: 204

@@ -13,8 +13,10 @@ import (
 // remembered, because verifiers tolerate some clock skew.
 const leewayOfVerifiers = 5 * time.Minute
 
-// logout ends the session of a refresh token, of an access token, or of both.
-// What belongs to no session is no error: it is logged out.
+// logout ends the session of a refresh token, of an access token, or of both. An
+// access token may have expired, as long as its key is published: a client that
+// slept must be able to log out, and it can do no more with it. What belongs to
+// no session is no error: it is logged out.
 func (i *Issuer) logout(w http.ResponseWriter, r *http.Request) error {
 	var token string
 	if r.ContentLength != 0 {
@@ -46,9 +48,12 @@ func (i *Issuer) logout(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if access != "" {
-		s, err := i.named(r.Context(), access)
-		if err == nil {
-			err = i.logoutSession(r, &s)
+		sid, err := i.verify(access, i.c.Now())
+		if err == nil || errors.Is(err, jwterrors.TokenExpired) {
+			var s Session
+			if s, err = i.named(r.Context(), sid); err == nil {
+				err = i.logoutSession(r, &s)
+			}
 		}
 		if errors.Is(err, jwterrors.StoreUnavailable) {
 			return err

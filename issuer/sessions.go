@@ -86,12 +86,8 @@ func (i *Issuer) deleteOthers(w http.ResponseWriter, r *http.Request) error {
 	return noContent(w)
 }
 
-// named returns the session of an access token, whatever its state.
-func (i *Issuer) named(ctx context.Context, access string) (Session, error) {
-	sid, err := i.verify(access, i.c.Now())
-	if err != nil {
-		return Session{}, err
-	}
+// named returns the session that an access token names, whatever its state.
+func (i *Issuer) named(ctx context.Context, sid string) (Session, error) {
 	s, err := i.c.Store.Get(ctx, sid)
 	switch {
 	case errors.Is(err, ErrNoSession):
@@ -108,7 +104,11 @@ func (i *Issuer) owner(r *http.Request) (Session, error) {
 	if err != nil {
 		return Session{}, err
 	}
-	s, err := i.named(r.Context(), access)
+	sid, err := i.verify(access, i.c.Now())
+	if err != nil {
+		return Session{}, err
+	}
+	s, err := i.named(r.Context(), sid)
 	if err == nil && !s.Live(i.c.Now()) {
 		return s, refused(jwterrors.TokenInvalidated, "its session has ended")
 	}

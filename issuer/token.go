@@ -92,8 +92,8 @@ func (i *Issuer) mint(s *Session, now time.Time) (token string, expiresIn int64,
 	return token, expiry - issued, nil
 }
 
-// verify returns the session id of an access token of this issuer that has not
-// expired.
+// verify returns the session id of an access token of this issuer. It returns it
+// beside the error TokenExpired too, which is the last one that it looks for.
 func (i *Issuer) verify(token string, now time.Time) (sid string, err error) {
 	refuse := func(r jwterrors.Reason, cause string) (string, error) { return "", refused(r, cause) }
 	parts, err := jws.Split(token, 16<<10)
@@ -134,10 +134,10 @@ func (i *Issuer) verify(token string, now time.Time) (sid string, err error) {
 		return refuse(jwterrors.TokenPayloadInvalid, "it belongs to no session")
 	case c.Expiry.IsZero():
 		return refuse(jwterrors.TokenPayloadInvalid, "it never expires")
-	case !now.Before(c.Expiry):
-		return refuse(jwterrors.TokenExpired, "it has expired")
 	case c.Issuer != i.c.Issuer:
 		return refuse(jwterrors.TokenIssuerInvalid, "another issuer")
+	case !now.Before(c.Expiry):
+		return sid, refused(jwterrors.TokenExpired, "it has expired")
 	}
 	return sid, nil
 }

@@ -226,6 +226,31 @@ func TestALogoutKillsEverything(t *testing.T) { // NV-18, NV-19, AX-16, AX-23, J
 	assert.Equal(t, 204, r.status, "what belongs to no session is logged out")
 }
 
+// A client that slept has an access token that expired, and no other way to name
+// its session when the refresh token is in a cookie or lost.
+func TestALogoutTakesAnExpiredAccessToken(t *testing.T) { // NV-18
+	f := newFixture(t, func(c *issuer.Config) { c.AccessTTL = time.Minute })
+	login := f.login()
+	bearer := []string{"Authorization", "Bearer " + login.str("access_token")}
+	f.pass(24 * time.Hour)
+	f.kinds()
+	p := strings.Split(login.str("access_token"), ".")
+	forged := "Bearer " + p[0] + "." + p[1] + "." + strings.Repeat("A", 86)
+	assert.Equal(t, 204, f.do("POST", "/auth/logout", "", "Authorization", forged).status)
+	assert.Empty(t, f.kinds(), "a forged one ends nothing")
+	for _, path := range []string{"/auth/sessions", "/auth/sessions?others=true", "/auth/sessions/" + sid(t, login)} {
+		method := "DELETE"
+		if path == "/auth/sessions" {
+			method = "GET"
+		}
+		assert.Equal(t, jwterrors.TokenExpired, f.do(method, path, "", bearer...).reason, "it is good for nothing else")
+	}
+	assert.Equal(t, 204, f.do("POST", "/auth/logout", "", bearer...).status)
+	assert.Equal(t, []issuer.EventKind{issuer.EventLogout}, f.kinds())
+	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(login.str("refresh_token")).reason)
+	assert.True(t, f.denied.has(sid(t, login)))
+}
+
 func TestALogoutThatFailedHalfwayIsRepeated(t *testing.T) {
 	f := newFixture(t, nil)
 	phone, laptop := f.login(), f.login()
