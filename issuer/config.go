@@ -26,6 +26,11 @@ const (
 // less than it: one year of 365 days.
 const MaxAccessTTL = 365 * 24 * time.Hour
 
+// MaxLoginTime is the longest that a login may take, Authenticate included. A
+// Store remembers for twice as long that a user was revoked, so that a login
+// that was in flight then does not survive it.
+const MaxLoginTime = 5 * time.Minute
+
 // NoGrace is the Grace of strict mode: a rotated refresh token is replay at
 // once, unless its retry key comes with it. A client that sends no key loses its
 // session with the first answer that gets lost.
@@ -60,7 +65,8 @@ type Config struct {
 	// jwterrors.CredentialsInvalid for every kind of wrong, so that nobody
 	// learns which accounts exist, and takes as long for each; another reason,
 	// such as RateLimited, is answered as it is, and an error without a
-	// reason as StoreUnavailable. It runs for every login, concurrently.
+	// reason as StoreUnavailable. It runs for every login, concurrently, and
+	// its context ends after MaxLoginTime.
 	Authenticate func(ctx context.Context, c Credentials) (User, error)
 
 	// Reload is asked at every refresh who the user of a session is by now.

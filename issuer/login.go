@@ -23,7 +23,10 @@ func (i *Issuer) login(w http.ResponseWriter, r *http.Request) error {
 	if (c.Username == "") == (c.Email == "") || c.Password == "" {
 		return refused(jwterrors.RequestInvalid, "a login needs a username or an email, and a password")
 	}
-	user, err := i.c.Authenticate(r.Context(), c)
+	started := i.c.Now() // before Authenticate looks at an account that may be revoked meanwhile
+	ctx, cancel := context.WithTimeout(r.Context(), MaxLoginTime)
+	defer cancel()
+	user, err := i.c.Authenticate(ctx, c)
 	if err != nil {
 		var reason jwterrors.Reason
 		if !errors.As(err, &reason) {
@@ -32,16 +35,19 @@ func (i *Issuer) login(w http.ResponseWriter, r *http.Request) error {
 		i.tell(Event{Kind: EventLoginFailed, Reason: reason, ClientID: i.c.ClientID, Address: c.Address})
 		return err
 	}
-	t, err := i.begin(r.Context(), user, body["scope"], c.Device, c.Address, r.UserAgent())
+	t, err := i.begin(ctx, started, user, body["scope"], c.Device, c.Address, r.UserAgent())
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, t)
 }
 
-// begin starts the session of a login.
-func (i *Issuer) begin(ctx context.Context, u User, scope string, device, address, agent string) (tokens, error) {
+// begin starts the session of a login that started at the time given.
+func (i *Issuer) begin(ctx context.Context, started time.Time, u User, scope string, device, address, agent string) (tokens, error) {
 	now := i.c.Now()
+	if now.Sub(started) > MaxLoginTime {
+		return tokens{}, storeFailed("authenticate", fmt.Errorf("it took longer than %v", MaxLoginTime))
+	}
 	granted, ok := grant(u.Scopes, scope)
 	if !ok {
 		return tokens{}, refused(jwterrors.ScopeInvalid, "the user may not have a scope that was asked for")
@@ -50,7 +56,7 @@ func (i *Issuer) begin(ctx context.Context, u User, scope string, device, addres
 	rand.Read(seed)
 	s := Session{
 		ID: random(16), Seed: seed, KeyID: i.masters.first,
-		ClientID: i.c.ClientID, Scopes: granted, AuthTime: now,
+		ClientID: i.c.ClientID, Scopes: granted, AuthTime: started,
 		Device: clip(device), Address: clip(address), UserAgent: clip(agent),
 		CreatedAt: now, RotatedAt: now, ExpiresAt: now.Add(i.c.RefreshTTL), IdleUntil: i.idleUntil(now),
 	}
@@ -70,7 +76,11 @@ func (i *Issuer) begin(ctx context.Context, u User, scope string, device, addres
 	} else {
 		err = i.c.Store.Create(ctx, s)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrSubjectRevoked):
+		i.tell(i.about(EventLoginFailed, &s, jwterrors.SessionRevoked, address))
+		return tokens{}, &jwterrors.Error{Reason: jwterrors.SessionRevoked, Err: err}
+	case err != nil:
 		return tokens{}, storeFailed("create a session", err)
 	}
 	if i.c.SingleSession {

@@ -3,6 +3,7 @@ package issuer
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ type MemoryStore struct {
 	sessions  map[string]*record
 	bySubject map[string]*record // the first of a list
 	all       []*record          // in no order
+	marks     map[string]int64   // when a subject was revoked
 }
 
 var _ Store = (*MemoryStore)(nil)
@@ -143,6 +145,9 @@ func (m *MemoryStore) add(s Session) error {
 	if m.sessions[s.ID] != nil {
 		return ErrSessionExists
 	}
+	if at, ok := m.marks[s.Subject]; ok && r.authTime <= at {
+		return ErrSubjectRevoked
+	}
 	m.sessions[r.part(textID)] = r
 	if r.after = m.bySubject[s.Subject]; r.after != nil {
 		r.after.before = r
@@ -212,10 +217,16 @@ func (m *MemoryStore) Revoke(_ context.Context, id string, at time.Time) error {
 	return nil
 }
 
-// RevokeSubject revokes the sessions of subject.
+// RevokeSubject revokes the sessions of subject and marks it.
 func (m *MemoryStore) RevokeSubject(_ context.Context, subject, except string, at time.Time) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.marks == nil {
+		m.marks = map[string]int64{}
+	}
+	if last, ok := m.marks[subject]; !ok || last < at.UnixMicro() {
+		m.marks[strings.Clone(subject)] = at.UnixMicro()
+	}
 	return m.revokeAll(subject, except, at), nil
 }
 
@@ -249,11 +260,12 @@ func (m *MemoryStore) List(_ context.Context, subject string, at time.Time) ([]S
 // the store.
 const portion = 1024
 
-// DeleteExpired removes sessions that ended before the time given.
+// DeleteExpired removes sessions that ended before the time given, and old marks.
 func (m *MemoryStore) DeleteExpired(ctx context.Context, before time.Time, limit int) (int, error) {
 	end := before.UnixMicro() - 1 // so that ended means before
 	n := 0
 	m.mu.Lock()
+	maps.DeleteFunc(m.marks, func(_ string, at int64) bool { return at < before.Add(-2*MaxLoginTime).UnixMicro() })
 	at := len(m.all) // from here down: a removal moves the last session into the gap
 	m.mu.Unlock()
 	for at > 0 && n < limit {

@@ -31,7 +31,7 @@ type Session struct {
 	UserID   string
 	Claims   json.RawMessage // further claims of the access token, an object or nil
 	ACR      string          // how the user logged in
-	AuthTime time.Time       // when the user logged in
+	AuthTime time.Time       // when the login began; at most MaxLoginTime before CreatedAt
 
 	Device    string // for the user's list of sessions; each may be empty
 	Address   string
@@ -66,6 +66,9 @@ type Rotation struct {
 var (
 	ErrNoSession     = errors.New("issuer: no such session")
 	ErrSessionExists = errors.New("issuer: a session of this id exists")
+
+	// ErrSubjectRevoked: the subject was revoked after its login had begun.
+	ErrSubjectRevoked = errors.New("issuer: the subject was revoked since this login began")
 )
 
 // A Store keeps sessions. It is safe for concurrent use, by several processes
@@ -78,7 +81,11 @@ var (
 // other than those above may or may not have had its effect, and can be called
 // again.
 type Store interface {
-	// Create adds a session. ErrSessionExists when its ID is taken.
+	// Create adds a session. ErrSessionExists when its ID is taken;
+	// ErrSubjectRevoked when RevokeSubject has marked its subject at its
+	// AuthTime or later, and then the session is not there, or is revoked.
+	// A Create that meets RevokeSubject is refused by its mark or revoked by
+	// it: none is overlooked by both.
 	Create(ctx context.Context, s Session) error
 
 	// Replace adds a session as Create does and revokes the other sessions of
@@ -104,7 +111,8 @@ type Store interface {
 
 	// RevokeSubject revokes all sessions of subject except the one with the
 	// ID except, which may be empty, and returns the IDs of those that it
-	// revoked now. It holds for sessions created before the call.
+	// revoked now. It marks the subject at the time given, unless a later
+	// mark is there, for the logins that are in flight: see Create.
 	RevokeSubject(ctx context.Context, subject, except string, at time.Time) ([]string, error)
 
 	// List returns the sessions of subject that have not ended at the time
@@ -113,6 +121,8 @@ type Store interface {
 	List(ctx context.Context, subject string, at time.Time) ([]Session, error)
 
 	// DeleteExpired removes up to limit sessions whose absolute or idle end
-	// is before the time given, and returns how many it removed.
+	// is before the time given, and returns how many it removed. It also
+	// forgets the marks made more than twice MaxLoginTime before that time,
+	// and no others.
 	DeleteExpired(ctx context.Context, before time.Time, limit int) (int, error)
 }

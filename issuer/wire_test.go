@@ -396,6 +396,52 @@ func TestTheOperatorRevokes(t *testing.T) { // AX-16, JG-11
 	assert.Equal(t, 200, f.refresh(f.login().str("refresh_token")).status, "a new login is not concerned")
 }
 
+// The operator ends a user while a password is being checked: what began before
+// does not survive it.
+func TestALoginInFlightDoesNotSurviveARevocation(t *testing.T) { // AX-16
+	for _, single := range []bool{false, true} {
+		t.Run(fmt.Sprint("single session: ", single), func(t *testing.T) {
+			var during func()
+			f := newFixture(t, func(c *issuer.Config) {
+				c.SingleSession = single
+				c.Authenticate = func(ctx ctx, c issuer.Credentials) (issuer.User, error) {
+					u, err := authenticate(ctx, c) // the account is good still
+					during()
+					return u, err
+				}
+			})
+			login := func() reply {
+				return f.do("POST", "/auth/login", `{"username":"alice","password":"`+password+`"}`)
+			}
+			during = func() { require.NoError(t, f.issuer.RevokeSubject(t.Context(), "alice")) }
+			r := login()
+			assert.Equal(t, fmt.Sprint(401, jwterrors.SessionRevoked), fmt.Sprint(r.status, r.reason), r.text)
+			assert.NotContains(t, r.body, "access_token")
+			assert.Empty(t, must(f.store.List(t.Context(), "alice", f.now())))
+			assert.Equal(t, []issuer.EventKind{issuer.EventLoginFailed}, f.kinds())
+
+			during = func() { require.NoError(t, f.issuer.RevokeSubject(t.Context(), "bob")) }
+			assert.Equal(t, 200, login().status, "another user is not concerned, nor is a login that begins later")
+			during = func() { f.pass(issuer.MaxLoginTime + time.Second) }
+			assert.Equal(t, 503, login().status, "a login that takes longer than a store remembers is given up")
+		})
+	}
+}
+
+func TestAMarkIsForgottenWhenNoLoginCanBeInFlight(t *testing.T) {
+	st := issuer.NewMemoryStore()
+	at := time.Now().Truncate(time.Microsecond)
+	must(st.RevokeSubject(t.Context(), "alice", "", at))
+	in := func(after time.Duration) error {
+		must(st.DeleteExpired(t.Context(), at.Add(after), 100))
+		s := memorySession("alice", 1, at.Add(time.Hour))
+		s.AuthTime = at
+		return st.Create(t.Context(), s)
+	}
+	assert.ErrorIs(t, in(2*issuer.MaxLoginTime), issuer.ErrSubjectRevoked)
+	assert.NoError(t, in(2*issuer.MaxLoginTime+time.Microsecond))
+}
+
 func TestADenialLastsAsLongAsTheLongestToken(t *testing.T) { // NV-19
 	f := newFixture(t, func(c *issuer.Config) { c.AccessTTL = time.Hour })
 	login := f.login()

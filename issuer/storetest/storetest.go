@@ -48,6 +48,7 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 		{"a session that has ended does not rotate", rotateEnded},
 		{"revoke wins for ever", revoke},
 		{"revoke a subject", revokeSubject},
+		{"a login that began before its subject was revoked is refused", mark},
 		{"list shows live sessions", list},
 		{"expired sessions are deleted in portions", deleteExpired},
 		{"race: an id is taken once", raceCreate},
@@ -55,6 +56,7 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 		{"race: one generation has one successor", raceRotate},
 		{"race: nothing survives a revocation", raceRevoke},
 		{"race: a subject's revocation holds", raceRevokeSubject},
+		{"race: no login outlives the revocation of its subject", raceLogin},
 		{"race: of many that replace one another one is left", raceReplace},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newStore(t)) })
@@ -355,6 +357,46 @@ func revokeSubject(t *testing.T, st issuer.Store) {
 	}
 	if got := get(t, st, b.ID); !got.RevokedAt.Equal(at) {
 		t.Errorf("revoked at %v, want %v", got.RevokedAt, at)
+	}
+}
+
+func mark(t *testing.T, st issuer.Store) {
+	ctx, at := t.Context(), now()
+	own := create(t, st, session("alice"))
+	for _, when := range []time.Time{at.Add(-time.Hour), at, at.Add(-time.Minute)} { // the latest counts
+		if _, err := st.RevokeSubject(ctx, "alice", own.ID, when); err != nil {
+			t.Fatalf("RevokeSubject: %v", err)
+		}
+	}
+	if _, err := st.DeleteExpired(ctx, at, 1000); err != nil { // no mark is old enough
+		t.Fatalf("DeleteExpired: %v", err)
+	}
+	adders := map[string]func(issuer.Session) error{
+		"Create":  func(s issuer.Session) error { return st.Create(ctx, s) },
+		"Replace": func(s issuer.Session) error { _, err := st.Replace(ctx, s); return err },
+	}
+	for name, add := range adders {
+		for _, before := range []time.Duration{0, time.Microsecond, time.Second} {
+			s := session("alice")
+			s.AuthTime = at.Add(-before)
+			s.CreatedAt = at.Add(time.Second) // a long login
+			if err := add(s); !errors.Is(err, issuer.ErrSubjectRevoked) {
+				t.Errorf("%s of a login that began %v before: %v, want ErrSubjectRevoked", name, before, err)
+			}
+			if got, err := st.Get(ctx, s.ID); err == nil && got.RevokedAt.IsZero() {
+				t.Errorf("%s has refused a session, and it is there", name)
+			} else if err != nil && !errors.Is(err, issuer.ErrNoSession) {
+				t.Errorf("Get: %v", err)
+			}
+		}
+	}
+	equal(t, get(t, st, own.ID), own) // nobody has replaced it
+	for _, subject := range []string{"alice", "Alice", "bob"} {
+		s := session(subject)
+		if s.AuthTime = at; subject == "alice" {
+			s.AuthTime = at.Add(time.Microsecond)
+		}
+		equal(t, get(t, st, create(t, st, s).ID), s)
 	}
 }
 
@@ -702,6 +744,44 @@ func raceReplace(t *testing.T, st issuer.Store) {
 		live, err := st.List(t.Context(), subject, now())
 		if err != nil || len(live) != 1 || revoked.Load() != 15 {
 			t.Fatalf("race %d: %d sessions are left and %d were revoked, %v", race, len(live), revoked.Load(), err)
+		}
+	}
+}
+
+// raceLogin lets logins that began before race with the revocation of their
+// subject: when all are done, none of them has left a session.
+func raceLogin(t *testing.T, st issuer.Store) {
+	ctx := t.Context()
+	for race := range rounds(100) {
+		subject, at := fmt.Sprintf("login-%d", race), now()
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for n := range 8 {
+			wg.Go(func() {
+				<-start
+				s := session(subject)
+				s.AuthTime = at
+				var err error
+				if n%2 == 0 {
+					err = st.Create(ctx, s)
+				} else {
+					_, err = st.Replace(ctx, s)
+				}
+				if err != nil && !errors.Is(err, issuer.ErrSubjectRevoked) {
+					t.Errorf("a login: %v, want nil or ErrSubjectRevoked", err)
+				}
+			})
+		}
+		wg.Go(func() {
+			<-start
+			if _, err := st.RevokeSubject(ctx, subject, "", at); err != nil {
+				t.Errorf("RevokeSubject: %v", err)
+			}
+		})
+		close(start)
+		wg.Wait()
+		if live, err := st.List(ctx, subject, now()); err != nil || len(live) > 0 {
+			t.Fatalf("race %d: %d sessions live on, %v", race, len(live), err)
 		}
 	}
 }
