@@ -48,6 +48,6 @@
 //
 // The retry key is the Idempotency-Key that a client sends with a refresh and
 // again when it repeats it because no answer came. The access token is built and
-// signed before the decision, so that what can fail fails while nothing has
-// changed.
+// signed before the counter moves, so that what can fail fails while nothing has
+// changed. Replay is decided before that, so that it does not go unseen.
 package issuer

@@ -104,13 +104,16 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 		case s.ClientID != clientID:
 			return tokens{}, refused(jwterrors.RefreshTokenInvalid, "the refresh token is another client's")
 		}
+		v := decide(&s, t.generation, retry, now, i.c.Grace)
+		if v == replay { // to be seen also while the rest of this fails
+			return tokens{}, i.endReplayed(ctx, &s, address)
+		}
 		if err := i.reload(ctx, &s, address); err != nil {
 			return tokens{}, err
 		}
 		next := Rotation{
 			Generation: s.Generation + 1, KeyID: i.masters.first, RotatedAt: now, RetryHash: retry, IdleUntil: i.idleUntil(now),
 		}
-		v := decide(&s, t.generation, retry, now, i.c.Grace)
 		after := s // the session as it will be
 		switch v {
 		case ahead:
@@ -128,8 +131,6 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 			return tokens{}, err
 		}
 		switch v {
-		case replay:
-			return tokens{}, i.endReplayed(ctx, &s, address)
 		case young, concurrent:
 			i.tell(i.about(EventRepeat, &s, "", address))
 			return answer, nil

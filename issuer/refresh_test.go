@@ -343,6 +343,35 @@ func TestAReplayThatCannotBeRevokedIsNotSaidToBe(t *testing.T) {
 	assert.True(t, f.denied.has(sid(t, login)), "the denial is made up for")
 }
 
+// A replay is found whether or not a good refresh could be answered now.
+func TestAReplayIsSeenWhateverElseFails(t *testing.T) {
+	for name, broken := range map[string]func(*issuer.Config){
+		"the user directory": func(c *issuer.Config) {
+			c.Reload = func(ctx, issuer.Session) (issuer.User, error) { return issuer.User{}, errors.New("down") }
+		},
+		"the signer": func(c *issuer.Config) {
+			c.Keys = must(issuer.NewKeyRing(issuer.KeyRingConfig{Key: must(issuer.NewKey(brokenSigner{}))}))
+		},
+		"a process without the master key of the session": func(c *issuer.Config) { c.MasterKeys = c.MasterKeys[1:] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			keys := []issuer.MasterKey{{ID: "m2", Secret: []byte(strings.Repeat("2", 32))}, {ID: "m1", Secret: masterSecret}}
+			f := newFixture(t, nil)
+			login := f.login()
+			first := login.str("refresh_token")
+			after := newFixture(t, func(c *issuer.Config) { c.Store, c.MasterKeys = f.store, keys })
+			second := after.refresh(first).str("refresh_token")
+			g := newFixture(t, func(c *issuer.Config) { c.Store, c.MasterKeys = f.store, keys; broken(c) })
+			assert.Contains(t, []int{500, 503}, g.refresh(first).status, "within the grace it is none")
+			g.pass(time.Minute)
+			r := g.refresh(first)
+			assert.Equal(t, fmt.Sprint(401, jwterrors.RefreshTokenReused), fmt.Sprint(r.status, r.reason), r.text)
+			assert.Equal(t, []issuer.EventKind{issuer.EventReplay}, g.kinds())
+			assert.Equal(t, jwterrors.SessionRevoked, after.refresh(second).reason)
+		})
+	}
+}
+
 // leaving is a store that honours contexts, and whose client leaves as soon as
 // its session was read.
 type leaving struct {
