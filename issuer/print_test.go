@@ -2,8 +2,10 @@ package issuer_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -28,6 +30,32 @@ func TestPrintingShowsNoKey(t *testing.T) {
 		assert.NotContains(t, log.String(), secret[1:len(secret)-1], form)
 	}
 	assert.Contains(t, log.String(), issuerURL)
+}
+
+func TestPrintingASessionShowsNothingThatMakesTokens(t *testing.T) {
+	canary := []byte("s3cret-canary-of-a-session-seed!")
+	s := issuer.Session{ID: "s1", Subject: "alice", Seed: canary, RetryHash: canary}
+	rotation := issuer.Rotation{Generation: 7, RetryHash: canary}
+	values := []any{s, &s, rotation, &rotation, []issuer.Session{s}, map[string]*issuer.Session{"x": &s}, struct{ S issuer.Session }{s}}
+	var log bytes.Buffer
+	for _, v := range values {
+		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "v", v)
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", v)
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
+			fmt.Fprintf(&log, verb+"\n", v)
+		}
+	}
+	for _, form := range []string{string(canary), fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary), fmt.Sprint(canary[:4]),
+		"115 51 99", "0x73, 0x33", base64.StdEncoding.EncodeToString(canary)} {
+		assert.False(t, strings.Contains(log.String(), strings.Trim(form, "[]")), form)
+	}
+	assert.Contains(t, log.String(), "session s1")
+	assert.Contains(t, log.String(), "rotation to generation 7")
+}
+
+func ExampleSession() {
+	fmt.Printf("%+v\n", issuer.Session{ID: "s1", Seed: []byte("an obviously fake seed, 32 bytes")})
+	// Output: session s1
 }
 
 func ExampleIssuer_String() {

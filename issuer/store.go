@@ -8,10 +8,12 @@ import (
 )
 
 // A Session is what a Store keeps of one login. Nothing in it can be used as a
-// token, and nothing in it makes one without the master key.
+// token, and nothing in it makes one without the master key. Printed it shows its
+// ID alone, and its JSON has no Seed and no RetryHash: a Store that keeps JSON
+// has them beside it.
 type Session struct {
 	ID   string // sid: 128 random bits in base64url, 22 characters
-	Seed []byte // 256 random bits that refresh tokens are derived from
+	Seed []byte `json:"-"` // 256 random bits that refresh tokens are derived from
 
 	// Generation counts the rotations. KeyID is the master key that the
 	// refresh token of this generation is derived with.
@@ -22,7 +24,7 @@ type Session struct {
 	// RetryHash is the SHA-256 of the Idempotency-Key that came with that
 	// rotation; nil when none came.
 	RotatedAt time.Time
-	RetryHash []byte
+	RetryHash []byte `json:"-"`
 
 	Subject  string   // sub
 	ClientID string   // client_id
@@ -58,7 +60,7 @@ type Rotation struct {
 	Generation uint64 // the new one
 	KeyID      string
 	RotatedAt  time.Time
-	RetryHash  []byte
+	RetryHash  []byte `json:"-"`
 	IdleUntil  time.Time
 }
 
