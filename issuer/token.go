@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -62,6 +63,10 @@ func random(n int) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
+// maxToken is the length in bytes beyond which readers refuse a token unless they
+// are told otherwise.
+const maxToken = 8192
+
 // mint makes an access token for s, with the claims of RFC 9068, Section 2.2. It
 // lives no longer than s. The payload is put together by hand, since signing
 // with HS256 takes less time than encoding/json.
@@ -86,7 +91,10 @@ func (i *Issuer) mint(s *Session, now time.Time) (token string, expiresIn int64,
 	} else {
 		b = append(b, '}')
 	}
-	if token, err = i.c.Keys.current().sign(b); err != nil {
+	if token, err = i.c.Keys.current().sign(b); err == nil && len(token) > maxToken {
+		err = fmt.Errorf("issuer: an access token of %d bytes, and readers take %d", len(token), maxToken)
+	}
+	if err != nil {
 		return "", 0, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: err}
 	}
 	return token, expiry - issued, nil
@@ -96,7 +104,7 @@ func (i *Issuer) mint(s *Session, now time.Time) (token string, expiresIn int64,
 // beside the error TokenExpired too, which is the last one that it looks for.
 func (i *Issuer) verify(token string, now time.Time) (sid string, err error) {
 	refuse := func(r jwterrors.Reason, cause string) (string, error) { return "", refused(r, cause) }
-	parts, err := jws.Split(token, 16<<10)
+	parts, err := jws.Split(token, maxToken)
 	if err != nil {
 		return refuse(jwterrors.TokenFormatInvalid, err.Error())
 	}

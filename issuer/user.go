@@ -7,6 +7,9 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/tokenloop/tokenloop/internal/jws"
 )
 
 // Credentials are what a client sends to log in.
@@ -47,7 +50,9 @@ type User struct {
 
 	// Claims are further claims for the access token: what is in here is
 	// signed and readable by the client. Names of claims that the issuer
-	// sets itself are refused.
+	// sets itself are refused, and so is what readers of tokens refuse:
+	// names that differ by case alone, a name that occurs twice, nesting
+	// beyond 16 levels, and a token longer than 8192 bytes.
 	Claims map[string]any
 }
 
@@ -64,6 +69,8 @@ func (u User) fill(s *Session) error {
 		return errors.New("the user has no ID")
 	case u.Email != "" && u.UserID != "":
 		return errors.New("the user has an Email and a UserID; a token names one of them")
+	case !utf8.ValidString(u.ID + " " + u.Email + " " + u.UserID + " " + u.ACR):
+		return errors.New("the user's ID, Email, UserID or ACR is not UTF-8")
 	}
 	for name := range u.Claims {
 		for _, r := range reserved {
@@ -82,6 +89,9 @@ func (u User) fill(s *Session) error {
 		claims, err := json.Marshal(u.Claims)
 		if err != nil {
 			return fmt.Errorf("marshal the claims: %w", err)
+		}
+		if _, err := jws.ParseClaims(claims); err != nil {
+			return fmt.Errorf("read the claims back: %w", err)
 		}
 		s.Claims = claims
 	}

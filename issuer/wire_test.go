@@ -119,6 +119,65 @@ func TestWhatAuthenticateReturns(t *testing.T) { // IT-08, D12, JG-15
 	}
 }
 
+// What the readers of tokens refuse, this issuer's own among them, is not signed.
+func TestNothingIsSignedThatNobodyWouldRead(t *testing.T) {
+	nested := func(levels int) any {
+		var v any = "deep"
+		for range levels {
+			v = []any{v}
+		}
+		return v
+	}
+	good := issuer.User{ID: "alice"}
+	user := good
+	f := newFixture(t, func(c *issuer.Config) {
+		c.Authenticate = func(ctx, issuer.Credentials) (issuer.User, error) { return user, nil }
+		c.Reload = func(ctx, issuer.Session) (issuer.User, error) { return user, nil }
+	})
+	first := f.login()
+	token := first.str("refresh_token")
+	for name, c := range map[string]struct {
+		user  issuer.User
+		cause string // empty: it is signed
+	}{
+		"names that differ by case":         {issuer.User{ID: "alice", Claims: map[string]any{"plan": 1, "Plan": 2}}, "twice"},
+		"a registered name with a long s":   {issuer.User{ID: "alice", Claims: map[string]any{"ſub": "bob"}}, "by the issuer alone"},
+		"a name twice, inside":              {issuer.User{ID: "alice", Claims: map[string]any{"x": json.RawMessage(`{"a":1,"a":2}`)}}, "twice"},
+		"nested 17 levels deep":             {issuer.User{ID: "alice", Claims: map[string]any{"x": nested(16)}}, "nested"},
+		"nested 16 levels deep":             {issuer.User{ID: "alice", Claims: map[string]any{"x": nested(15)}}, ""},
+		"a token of more than 8192 bytes":   {issuer.User{ID: "alice", Claims: map[string]any{"x": strings.Repeat("x", 6000)}}, "8192"},
+		"a token of a little less":          {issuer.User{ID: "alice", Claims: map[string]any{"x": strings.Repeat("x", 5600)}}, ""},
+		"a subject that is not UTF-8":       {issuer.User{ID: "alice\xff"}, "UTF-8"},
+		"an email that is not UTF-8":        {issuer.User{ID: "alice", Email: "a\xff@example.com"}, "UTF-8"},
+		"a way to log in that is not UTF-8": {issuer.User{ID: "alice", ACR: "mfa\xff"}, "UTF-8"},
+		"a userId that is not UTF-8":        {issuer.User{ID: "alice", UserID: "\xff"}, "UTF-8"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			user = c.user
+			f.pass(time.Minute)
+			before := must(f.store.Get(t.Context(), sid(t, first))).Generation
+			login := f.do("POST", "/auth/login", `{"username":"alice","password":"x"}`)
+			refresh := f.refresh(token)
+			if c.cause == "" {
+				require.Equal(t, "200 200", fmt.Sprint(login.status, " ", refresh.status), login.text+refresh.text)
+				token = refresh.str("refresh_token")
+				own := f.do("GET", "/auth/sessions", "", "Authorization", "Bearer "+refresh.str("access_token"))
+				assert.Equal(t, 200, own.status, "the issuer reads what it signed")
+				return
+			}
+			assert.Equal(t, fmt.Sprint(500, jwterrors.TokenGenerationError), fmt.Sprint(login.status, login.reason))
+			assert.Equal(t, fmt.Sprint(500, jwterrors.TokenGenerationError), fmt.Sprint(refresh.status, refresh.reason))
+			assert.Equal(t, before, must(f.store.Get(t.Context(), sid(t, first))).Generation)
+			assert.Contains(t, f.logs.String(), c.cause)
+			assert.NotContains(t, login.text+refresh.text, c.cause)
+			user = good
+			refresh = f.refresh(token)
+			require.Equal(t, 200, refresh.status, "nothing has changed")
+			token = refresh.str("refresh_token")
+		})
+	}
+}
+
 func TestHostileClaimNamesStayOneMember(t *testing.T) {
 	f := newFixture(t, func(c *issuer.Config) {
 		c.Authenticate = func(ctx, issuer.Credentials) (issuer.User, error) {
