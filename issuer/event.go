@@ -24,8 +24,9 @@ const (
 	EventLogout      EventKind = "logout"       // a session was ended by its user
 )
 
-// An Event is something that an audit log should have. It names sessions and
-// users by their ids and never holds a token or a password.
+// An Event is something that an audit log should have, told when it has happened
+// or failed. It names sessions and users by their ids and never holds a token or
+// a password.
 type Event struct {
 	Kind      EventKind
 	Time      time.Time
@@ -34,6 +35,13 @@ type Event struct {
 	Subject   string
 	ClientID  string
 	Address   string // of the request; empty when not known
+
+	// Err is what failed while a session was ended: it, or its access tokens,
+	// may live on, unless the client or the operator tries again. Such an
+	// event may name a Subject alone. Of a login it means that the session
+	// began and the user's others could not be ended, which the client was
+	// told as a failure.
+	Err error
 }
 
 // tell hands an event to the caller's hook, which can break nothing.

@@ -83,12 +83,13 @@ func (i *Issuer) begin(ctx context.Context, started time.Time, u User, scope str
 	case err != nil:
 		return tokens{}, storeFailed("create a session", err)
 	}
+	e := i.about(EventLogin, &s, "", address)
 	if i.c.SingleSession {
-		if err := i.ended(ctx, s.Subject, s.ID, ended, nil, now, address); err != nil {
-			return tokens{}, err
-		}
+		e.Err = i.ended(ctx, s.Subject, s.ID, ended, nil, now, address)
 	}
-	i.tell(i.about(EventLogin, &s, "", address))
+	if i.tell(e); e.Err != nil {
+		return tokens{}, e.Err
+	}
 	return t, nil
 }
 

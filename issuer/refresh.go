@@ -184,12 +184,9 @@ func (i *Issuer) reload(ctx context.Context, s *Session, address string) error {
 	switch jwterrors.ReasonOf(err) {
 	case "":
 	case jwterrors.SessionRevoked, jwterrors.CredentialsInvalid, jwterrors.TokenUserKeyInvalid:
-		ctx, cancel := finishing(ctx)
-		defer cancel()
-		if err := i.end(ctx, s); err != nil {
+		if err := i.endTold(ctx, s, EventRevoked, jwterrors.SessionRevoked, address); err != nil {
 			return err
 		}
-		i.tell(i.about(EventRevoked, s, jwterrors.SessionRevoked, address))
 		return refused(jwterrors.SessionRevoked, "the user may not go on")
 	default:
 		return storeFailed("reload a user", err)

@@ -62,18 +62,9 @@ func (i *Issuer) logout(w http.ResponseWriter, r *http.Request) error {
 	return noContent(w)
 }
 
-// logoutSession ends s for its user, even when the client has left by now.
+// logoutSession ends s for its user.
 func (i *Issuer) logoutSession(r *http.Request, s *Session) error {
-	ctx, cancel := finishing(r.Context())
-	defer cancel()
-	live := s.Live(i.c.Now())
-	if err := i.end(ctx, s); err != nil {
-		return err
-	}
-	if live {
-		i.tell(i.about(EventLogout, s, "", address(r)))
-	}
-	return nil
+	return i.endTold(r.Context(), s, EventLogout, "", address(r))
 }
 
 // RevokeSession ends a session for the operator: its refresh token is refused
@@ -88,14 +79,7 @@ func (i *Issuer) RevokeSession(ctx context.Context, id string) error {
 	case err != nil:
 		return storeFailed("read a session", err)
 	}
-	live := s.Live(i.c.Now())
-	if err := i.end(ctx, &s); err != nil {
-		return err
-	}
-	if live {
-		i.tell(i.about(EventRevoked, &s, jwterrors.SessionRevoked, ""))
-	}
-	return nil
+	return i.endTold(ctx, &s, EventRevoked, jwterrors.SessionRevoked, "")
 }
 
 // RevokeSubject ends all sessions of a user for the operator, as RevokeSession
@@ -157,14 +141,23 @@ func (i *Issuer) denyAgain(ctx context.Context, s *Session, now time.Time) error
 	return nil
 }
 
-// endReplayed ends the session of a refresh token that two parties hold, even
-// when the one that sent it has left by now.
-func (i *Issuer) endReplayed(ctx context.Context, s *Session, address string) error {
+// endTold ends s, even when the client has left by now, and tells of it unless it
+// had ended before.
+func (i *Issuer) endTold(ctx context.Context, s *Session, kind EventKind, reason jwterrors.Reason, address string) error {
 	ctx, cancel := finishing(ctx)
 	defer cancel()
-	i.c.Logger.Warn("issuer: a rotated refresh token came back; its session is revoked", "sid", s.ID, "sub", s.Subject)
-	i.tell(i.about(EventReplay, s, jwterrors.RefreshTokenReused, address))
-	if err := i.end(ctx, s); err != nil {
+	e := i.about(kind, s, reason, address)
+	live := s.Live(i.c.Now())
+	if e.Err = i.end(ctx, s); live {
+		i.tell(e)
+	}
+	return e.Err
+}
+
+// endReplayed ends the session of a refresh token that two parties hold.
+func (i *Issuer) endReplayed(ctx context.Context, s *Session, address string) error {
+	i.c.Logger.Warn("issuer: a rotated refresh token came back: two parties hold its session", "sid", s.ID, "sub", s.Subject)
+	if err := i.endTold(ctx, s, EventReplay, jwterrors.RefreshTokenReused, address); err != nil {
 		return err
 	}
 	return refused(jwterrors.RefreshTokenReused, "two parties hold the session")
@@ -201,10 +194,20 @@ func (i *Issuer) ended(ctx context.Context, subject, except string, ids []string
 	}
 	for _, id := range ids {
 		denials[id] = now
-		i.tell(Event{Kind: EventRevoked, SessionID: id, Subject: subject, Reason: jwterrors.SessionRevoked, Address: address})
 	}
+	errs := map[string]error{}
 	for id, at := range denials {
-		failed = errors.Join(failed, i.deny(ctx, id, at))
+		errs[id] = i.deny(ctx, id, at)
+		failed = errors.Join(failed, errs[id])
+	}
+	e := Event{Kind: EventRevoked, Subject: subject, Reason: jwterrors.SessionRevoked, Address: address}
+	for _, id := range ids {
+		e.SessionID, e.Err = id, errs[id]
+		i.tell(e)
+	}
+	if len(ids) == 0 && failed != nil {
+		e.Err = failed
+		i.tell(e)
 	}
 	if failed != nil {
 		return storeFailed("end the sessions of a user", failed)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -658,6 +659,86 @@ func TestTheBearerOfTheIssuersOwnRoutes(t *testing.T) { // JG-05
 	}
 	f.pass(time.Minute)
 	assert.Equal(t, jwterrors.TokenExpired, get("Authorization", "Bearer "+access).reason)
+}
+
+// An event of a revocation comes when it has been tried, and says so when it
+// failed.
+func TestARevocationIsToldWhenItIsDone(t *testing.T) {
+	const login = `{"username":"alice","password":"` + password + `"}`
+	for _, c := range []struct {
+		name   string
+		kind   issuer.EventKind
+		method string // of the store, that fails
+		change func(*issuer.Config)
+		do     func(f *fixture, old, own reply)
+	}{
+		{"replay", issuer.EventReplay, "Revoke", nil, func(f *fixture, old, _ reply) {
+			f.refresh(old.str("refresh_token"))
+			f.pass(time.Hour)
+			f.refresh(old.str("refresh_token"))
+		}},
+		{"a user who may not go on", issuer.EventRevoked, "Revoke", func(c *issuer.Config) {
+			c.Reload = func(ctx, issuer.Session) (issuer.User, error) { return issuer.User{}, jwterrors.CredentialsInvalid }
+		}, func(f *fixture, old, _ reply) { f.refresh(old.str("refresh_token")) }},
+		{"logout", issuer.EventLogout, "Revoke", nil, func(f *fixture, old, _ reply) {
+			f.do("POST", "/auth/logout", `{"refresh_token":"`+old.str("refresh_token")+`"}`)
+		}},
+		{"one session", issuer.EventLogout, "Revoke", nil, func(f *fixture, old, own reply) {
+			f.do("DELETE", "/auth/sessions/"+sid(t, old), "", "Authorization", "Bearer "+own.str("access_token"))
+		}},
+		{"the others", issuer.EventRevoked, "RevokeSubject", nil, func(f *fixture, _, own reply) {
+			f.do("DELETE", "/auth/sessions?others=true", "", "Authorization", "Bearer "+own.str("access_token"))
+		}},
+		{"the operator", issuer.EventRevoked, "Revoke", nil, func(f *fixture, old, _ reply) { _ = f.issuer.RevokeSession(t.Context(), sid(t, old)) }},
+		{"another login", issuer.EventRevoked, "", func(c *issuer.Config) { c.SingleSession = true }, func(f *fixture, _, _ reply) {
+			f.do("POST", "/auth/login", login)
+		}},
+	} {
+		for _, broken := range []string{"", "store", "denylist"} {
+			if broken == "store" && c.method == "" {
+				continue // then nothing was revoked
+			}
+			t.Run(c.name+", broken: "+broken, func(t *testing.T) {
+				st := &flaky{}
+				var f *fixture
+				var told []issuer.Event
+				f = newFixture(t, func(cfg *issuer.Config) {
+					st.Store, cfg.Store = cfg.Store, st
+					cfg.OnEvent = func(e issuer.Event) {
+						if told = append(told, e); e.Kind != c.kind || broken != "" {
+							return
+						}
+						assert.False(t, must(f.store.Get(t.Context(), e.SessionID)).RevokedAt.IsZero(), "it has been revoked")
+						assert.True(t, f.denied.has(e.SessionID), "it has been denied")
+					}
+					if c.change != nil {
+						c.change(cfg)
+					}
+				})
+				old := f.login()
+				own := old
+				if c.name != "another login" {
+					own = f.login()
+				}
+				down := errors.New(broken)
+				switch told = nil; broken {
+				case "store":
+					st.set(c.method, down)
+				case "denylist":
+					f.denied.failing(down)
+				}
+				c.do(f, old, own)
+				at := slices.IndexFunc(told, func(e issuer.Event) bool { return e.Kind == c.kind })
+				require.GreaterOrEqual(t, at, 0, "%v", told)
+				if broken == "" {
+					assert.NoError(t, told[at].Err)
+				} else {
+					assert.ErrorIs(t, told[at].Err, down)
+				}
+				assert.Equal(t, "alice", told[at].Subject)
+			})
+		}
+	}
 }
 
 func TestNoSecretIsLoggedOrTold(t *testing.T) {
