@@ -142,11 +142,34 @@ func ExampleKeyRing_Rotate() {
 	// 2 keys are published
 }
 
+// A service keeps the slots with its private keys, and begins with them again.
+func ExampleKeyRing_Slots() {
+	now := func() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
+	first, _ := issuer.GenerateKey(issuer.EdDSA)
+	next, _ := issuer.GenerateKey(issuer.EdDSA)
+	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: first, Now: now})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := ring.Rotate(next); err != nil {
+		fmt.Println(err)
+		return
+	}
+	again, err := issuer.NewKeyRing(issuer.KeyRingConfig{Slots: ring.Slots(), Now: now})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(string(again.JWKS()) == string(ring.JWKS()), again.Slots()[1].From.Format(time.TimeOnly))
+	// Output: true 12:30:00
+}
+
 func ExampleNewKeyRing() {
 	_, err := issuer.NewKeyRing(issuer.KeyRingConfig{PublishBefore: time.Minute})
 	fmt.Println(err)
 	// Output:
-	// issuer: KeyRingConfig.Key is required
+	// issuer: KeyRingConfig.Key or Slots is required
 	// issuer: PublishBefore is 1m0s, and verifiers may keep the keys for 5m0s
 }
 

@@ -17,10 +17,21 @@ const JWKSMaxAge = 5 * time.Minute
 // NoDelay is the PublishBefore of a ring whose new keys sign at once.
 const NoDelay = time.Duration(-1)
 
-// A KeyRingConfig describes a KeyRing. Key is required.
+// A KeyRingConfig describes a KeyRing. Key or Slots is required, and only one.
 type KeyRingConfig struct {
-	// Key signs from the start.
+	// Key signs from the start, in a ring that never held another one.
 	Key *Key
+
+	// Slots are the keys of a ring that was there before this process began,
+	// or that other processes have too, as Slots returns them. Without those
+	// that signed before, a restart would unpublish keys whose tokens live.
+	//
+	// Processes that sign for one issuer begin with the same Slots, which the
+	// operator keeps where the private keys are. A new key comes to all of
+	// them by a slot that begins PublishBefore after the first of them was
+	// restarted with it, or by a call of Rotate in each. Either way the last
+	// must have it JWKSMaxAge before the first signs with it.
+	Slots []KeySlot
 
 	// PublishBefore is how long a new key is published before it signs, so
 	// that every verifier has it when its first token comes. Zero means 30
@@ -45,20 +56,20 @@ type KeyRing struct {
 	now                        func() time.Time
 
 	mu    sync.Mutex // held to write
-	slots atomic.Pointer[[]slot]
+	slots atomic.Pointer[[]KeySlot]
 	cache atomic.Pointer[document]
 }
 
-// A slot is a key and when it begins to sign. The next slot's key takes over
-// from it.
-type slot struct {
-	key  *Key
-	from time.Time
+// A KeySlot is a key and when it begins to sign: until the key of the next slot
+// takes over. The first one signs until then, whatever its From.
+type KeySlot struct {
+	Key  *Key
+	From time.Time
 }
 
 // document is a JWK Set and when it may change by itself.
 type document struct {
-	slots *[]slot
+	slots *[]KeySlot
 	until time.Time // zero: never
 	body  []byte
 }
@@ -70,8 +81,26 @@ const maxSlots = 64
 func NewKeyRing(c KeyRingConfig) (*KeyRing, error) {
 	var wrong []error
 	r := &KeyRing{publishBefore: c.PublishBefore, retireAfter: c.RetireAfter, now: c.Now}
-	if c.Key == nil {
-		wrong = append(wrong, errors.New("issuer: KeyRingConfig.Key is required"))
+	slots := slices.Clone(c.Slots)
+	switch {
+	case c.Key == nil && len(slots) == 0:
+		wrong = append(wrong, errors.New("issuer: KeyRingConfig.Key or Slots is required"))
+	case c.Key != nil && len(slots) > 0:
+		wrong = append(wrong, errors.New("issuer: KeyRingConfig has Key and Slots; which one signs?"))
+	case c.Key != nil:
+		slots = []KeySlot{{Key: c.Key}}
+	case len(slots) > maxSlots:
+		wrong = append(wrong, fmt.Errorf("issuer: KeyRingConfig.Slots holds %d keys; %d keys at most", len(slots), maxSlots))
+	}
+	for n, s := range slots {
+		switch {
+		case s.Key == nil:
+			wrong = append(wrong, fmt.Errorf("issuer: KeyRingConfig.Slots[%d] has no Key", n))
+		case onRing(slots[:n], s.Key):
+			wrong = append(wrong, fmt.Errorf("issuer: KeyRingConfig.Slots[%d]: key %q stands twice", n, s.Key.id))
+		case n > 0 && s.From.Before(slots[n-1].From):
+			wrong = append(wrong, fmt.Errorf("issuer: KeyRingConfig.Slots[%d] begins before the one in front of it", n))
+		}
 	}
 	switch {
 	case c.PublishBefore == NoDelay:
@@ -95,8 +124,20 @@ func NewKeyRing(c KeyRingConfig) (*KeyRing, error) {
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
 	}
-	r.slots.Store(&[]slot{{c.Key, time.Time{}}})
+	r.slots.Store(&slots)
 	return r, nil
+}
+
+func onRing(slots []KeySlot, k *Key) bool {
+	return slices.ContainsFunc(slots, func(s KeySlot) bool { return s.Key != nil && s.Key.id == k.id })
+}
+
+// Slots returns the keys that are published, in the order in which they sign, so
+// that another ring can go on with them: see KeyRingConfig.Slots.
+func (r *KeyRing) Slots() []KeySlot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone((*r.slots.Load())[r.retired(r.now()):])
 }
 
 // Rotate publishes next and lets it sign from the time that it returns, when
@@ -110,17 +151,17 @@ func (r *KeyRing) Rotate(next *Key) (signsFrom time.Time, err error) {
 	defer r.mu.Unlock()
 	now := r.now()
 	slots := slices.Clone((*r.slots.Load())[r.retired(now):])
-	if slices.ContainsFunc(slots, func(s slot) bool { return s.key.id == next.id }) {
+	if onRing(slots, next) {
 		return time.Time{}, fmt.Errorf("issuer: key %q is on the ring already", next.id)
 	}
 	if len(slots) == maxSlots {
 		return time.Time{}, fmt.Errorf("issuer: the ring holds %d keys that are not retired yet", maxSlots)
 	}
 	signsFrom = now.Add(r.publishBefore)
-	if last := slots[len(slots)-1].from; signsFrom.Before(last) {
+	if last := slots[len(slots)-1].From; signsFrom.Before(last) {
 		signsFrom = last // the clock went back
 	}
-	slots = append(slots, slot{next, signsFrom})
+	slots = append(slots, KeySlot{next, signsFrom})
 	r.slots.Store(&slots)
 	return signsFrom, nil
 }
@@ -130,7 +171,7 @@ func (r *KeyRing) Rotate(next *Key) (signsFrom time.Time, err error) {
 func (r *KeyRing) retired(now time.Time) int {
 	slots := *r.slots.Load()
 	n := 0
-	for n+1 < len(slots) && now.After(slots[n+1].from.Add(r.retireAfter)) {
+	for n+1 < len(slots) && now.After(slots[n+1].From.Add(r.retireAfter)) {
 		n++
 	}
 	return n
@@ -140,19 +181,19 @@ func (r *KeyRing) retired(now time.Time) int {
 func (r *KeyRing) current() *Key {
 	slots, now := *r.slots.Load(), r.now()
 	for i := len(slots) - 1; i > 0; i-- {
-		if !now.Before(slots[i].from) {
-			return slots[i].key
+		if !now.Before(slots[i].From) {
+			return slots[i].Key
 		}
 	}
-	return slots[0].key
+	return slots[0].Key
 }
 
 // find returns the published key of an id, or nil.
 func (r *KeyRing) find(id string) *Key {
 	slots := *r.slots.Load()
 	for _, s := range slots[r.retired(r.now()):] {
-		if s.key.id == id {
-			return s.key
+		if s.Key.id == id {
+			return s.Key
 		}
 	}
 	return nil
@@ -169,13 +210,13 @@ func (r *KeyRing) JWKS() []byte {
 	first := r.retired(now)
 	keys := []json.RawMessage{}
 	for _, s := range (*slots)[min(first, len(*slots)-1):] {
-		if s.key.jwk != nil {
-			keys = append(keys, s.key.jwk)
+		if s.Key.jwk != nil {
+			keys = append(keys, s.Key.jwk)
 		}
 	}
 	d := &document{slots: slots}
 	if first+1 < len(*slots) {
-		d.until = (*slots)[first+1].from.Add(r.retireAfter)
+		d.until = (*slots)[first+1].From.Add(r.retireAfter)
 	}
 	d.body, _ = json.Marshal(map[string]any{"keys": keys}) // raw messages made by NewKey always marshal
 	r.cache.Store(d)

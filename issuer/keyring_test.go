@@ -118,6 +118,40 @@ func TestAKeyIsPublishedBeforeItSignsAndAfter(t *testing.T) {
 	})
 }
 
+func TestARingGoesOnAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys := []*issuer.Key{newKey(t, issuer.EdDSA), newKey(t, issuer.ES256), newKey(t, issuer.EdDSA)}
+		c := issuer.KeyRingConfig{Key: keys[0], PublishBefore: 10 * time.Minute, RetireAfter: time.Hour}
+		ring := must(issuer.NewKeyRing(c))
+		begun := time.Now()
+		must(ring.Rotate(keys[1]))
+		time.Sleep(30 * time.Minute)
+		must(ring.Rotate(keys[2]))
+		slots := ring.Slots()
+		assert.Equal(t, []issuer.KeySlot{{keys[0], time.Time{}}, {keys[1], begun.Add(10 * time.Minute)}, {keys[2], begun.Add(40 * time.Minute)}}, slots)
+
+		c.Key, c.Slots = nil, slots
+		restarted := must(issuer.NewKeyRing(c))
+		slots[0].Key = keys[2] // both have a copy
+		for range 100 {
+			require.Equal(t, string(ring.JWKS()), string(restarted.JWKS()), time.Since(begun))
+			require.Equal(t, signingKey(t, ring), signingKey(t, restarted), time.Since(begun))
+			time.Sleep(time.Minute)
+		}
+		assert.Equal(t, []issuer.KeySlot{{keys[2], begun.Add(40 * time.Minute)}}, restarted.Slots(), "what is retired is gone")
+	})
+}
+
+func TestATokenOutlivesARestart(t *testing.T) {
+	f := newFixture(t, nil)
+	access := f.login().str("access_token")
+	must(f.ring.Rotate(newKey(t, issuer.ES256)))
+	second := newFixture(t, func(c *issuer.Config) {
+		c.Store, c.Keys = f.store, must(issuer.NewKeyRing(issuer.KeyRingConfig{Slots: f.ring.Slots()}))
+	})
+	assert.Equal(t, 200, second.do("GET", "/auth/sessions", "", "Authorization", "Bearer "+access).status)
+}
+
 func TestAKeyStaysPublishedHoweverLateOneAsks(t *testing.T) {
 	now := time.Now()
 	ring := must(issuer.NewKeyRing(issuer.KeyRingConfig{
@@ -156,8 +190,18 @@ func signingKey(t *testing.T, ring *issuer.KeyRing) string {
 
 func TestAKeyRingRefusesMistakes(t *testing.T) {
 	key := newKey(t, issuer.EdDSA)
+	many := make([]issuer.KeySlot, 65)
+	for n := range many {
+		many[n].Key = newKey(t, issuer.EdDSA)
+	}
+	now := time.Now()
 	for want, c := range map[string]issuer.KeyRingConfig{
-		"Key is required": {}, "NoDelay": {Key: key, PublishBefore: -2}, "may keep the keys": {Key: key, PublishBefore: issuer.JWKSMaxAge},
+		"Key and Slots":      {Key: key, Slots: []issuer.KeySlot{{Key: key}}},
+		"Slots[1] has no":    {Slots: []issuer.KeySlot{{Key: key}, {}}},
+		"Slots[1]: key":      {Slots: []issuer.KeySlot{{Key: key}, {Key: key}}},
+		"Slots[1] begins":    {Slots: []issuer.KeySlot{{key, now}, {newKey(t, issuer.EdDSA), now.Add(-1)}}},
+		"64 keys at most":    {Slots: many},
+		"Key or Slots is re": {}, "NoDelay": {Key: key, PublishBefore: -2}, "may keep the keys": {Key: key, PublishBefore: issuer.JWKSMaxAge},
 		"RetireAfter is negative": {Key: key, RetireAfter: -1},
 	} {
 		_, err := issuer.NewKeyRing(c)
