@@ -93,8 +93,10 @@ type Config struct {
 	RefreshTTL time.Duration
 
 	// IdleTTL ends a session whose refresh token was not rotated for so long.
-	// It must be longer than AccessTTL and Grace together, since within Grace
-	// a refresh rotates nothing. Zero means that only RefreshTTL ends it.
+	// A rotation alone puts this end off, not the repetition of a refresh, and
+	// no access token outlives it. It must be longer than AccessTTL and Grace
+	// together, since within Grace a refresh rotates nothing. Zero means that
+	// only RefreshTTL ends it.
 	IdleTTL time.Duration
 
 	// Grace is how long after a rotation the old refresh token is answered

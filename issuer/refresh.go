@@ -30,13 +30,9 @@ func (i *Issuer) answer(s *Session, now time.Time) (tokens, error) {
 	if err != nil {
 		return tokens{}, err
 	}
-	end := s.ExpiresAt
-	if !s.IdleUntil.IsZero() && s.IdleUntil.Before(end) {
-		end = s.IdleUntil
-	}
 	return tokens{
 		AccessToken: access, TokenType: "Bearer", ExpiresIn: expiresIn,
-		RefreshExpiresIn: max(int64(end.Sub(now)/time.Second), 0), Scope: strings.Join(s.Scopes, " "),
+		RefreshExpiresIn: max(int64(s.end().Sub(now)/time.Second), 0), Scope: strings.Join(s.Scopes, " "),
 	}, nil
 }
 
@@ -99,7 +95,7 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 				return tokens{}, err
 			}
 			return tokens{}, refused(jwterrors.SessionRevoked, "the session was revoked")
-		case s.expired(now) || s.ExpiresAt.Unix() <= now.Unix(): // no token fits into what is left of a second
+		case s.expired(now):
 			return tokens{}, refused(jwterrors.RefreshTokenExpired, "the session has ended")
 		case s.ClientID != clientID:
 			return tokens{}, refused(jwterrors.RefreshTokenInvalid, "the refresh token is another client's")
@@ -121,6 +117,9 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 			fallthrough
 		case rotate:
 			after.Generation, after.KeyID, after.IdleUntil = next.Generation, next.KeyID, next.IdleUntil
+		}
+		if after.end().Unix() <= now.Unix() { // no token fits into what is left of a second
+			return tokens{}, refused(jwterrors.RefreshTokenExpired, "the session is about to end")
 		}
 		// What can fail fails before anything has changed.
 		answer, err := i.answer(&after, now)

@@ -205,6 +205,32 @@ func TestTheLastMomentsOfASession(t *testing.T) {
 	}
 }
 
+// A repetition is answered and puts off no end, and what it is answered with does
+// not outlive the session.
+func TestNoAccessTokenOutlivesTheIdleEnd(t *testing.T) {
+	begin := time.Date(2026, 11, 21, 12, 0, 0, 300e6, time.UTC)
+	now := begin
+	f := newFixture(t, func(c *issuer.Config) { c.IdleTTL, c.Now = time.Hour, func() time.Time { return now } })
+	login := f.login()
+	first := login.str("refresh_token")
+	require.Equal(t, 200, f.refresh(first, "Idempotency-Key", "k").status) // the idle end is 13:00:00.3
+	for at, want := range map[time.Duration]float64{
+		44 * time.Minute: 900, 50 * time.Minute: 600, time.Hour - time.Second: 1, time.Hour - 300*time.Millisecond: 0, time.Hour: 0,
+	} {
+		now = begin.Add(at)
+		r := f.refresh(first, "Idempotency-Key", "k")
+		if want == 0 {
+			assert.Equal(t, jwterrors.RefreshTokenExpired, r.reason, at)
+			continue
+		}
+		require.Equal(t, 200, r.status, r.text)
+		assert.Equal(t, want, r.body["expires_in"], at)
+		claims := part(t, r.str("access_token"), 1)
+		assert.LessOrEqual(t, int64(claims["exp"].(float64)), begin.Add(time.Hour).Unix())
+		assert.Equal(t, begin.Add(time.Hour), must(f.store.Get(t.Context(), sid(t, login))).IdleUntil)
+	}
+}
+
 func TestAStoreThatLostAWriteLosesNobody(t *testing.T) {
 	f := newFixture(t, nil)
 	login := f.login()

@@ -45,10 +45,16 @@ type Session struct {
 	RevokedAt time.Time // zero means that it is not revoked
 }
 
-// expired reports whether the session has reached an end of its own.
-func (s *Session) expired(now time.Time) bool {
-	return !now.Before(s.ExpiresAt) || !s.IdleUntil.IsZero() && !now.Before(s.IdleUntil)
+// end returns the end that comes first.
+func (s *Session) end() time.Time {
+	if s.IdleUntil.IsZero() || s.ExpiresAt.Before(s.IdleUntil) {
+		return s.ExpiresAt
+	}
+	return s.IdleUntil
 }
+
+// expired reports whether the session has reached an end of its own.
+func (s *Session) expired(now time.Time) bool { return !now.Before(s.end()) }
 
 // Live reports whether the session is neither revoked nor expired at now.
 func (s *Session) Live(now time.Time) bool {

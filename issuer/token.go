@@ -72,7 +72,7 @@ const maxToken = 8192
 // with HS256 takes less time than encoding/json.
 func (i *Issuer) mint(s *Session, now time.Time) (token string, expiresIn int64, err error) {
 	issued := now.Unix()
-	expiry := min(issued+int64(i.c.AccessTTL/time.Second), s.ExpiresAt.Unix())
+	expiry := min(issued+int64(i.c.AccessTTL/time.Second), s.end().Unix())
 	b := make([]byte, 0, 512+len(s.Claims))
 	b = append(b, i.claims...)
 	b = appendClaim(b, "sub", s.Subject)
