@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -40,7 +42,9 @@ const NoGrace = time.Duration(-1)
 // Authenticate are required.
 type Config struct {
 	// Issuer is the claim "iss": an https URL without query and fragment
-	// (RFC 8414, Section 2), or an http URL of a loopback address.
+	// (RFC 8414, Section 2), or an http URL of a loopback address. Verifiers
+	// compare it byte by byte: host and scheme are in lower case, and nothing
+	// in it is escaped.
 	Issuer string
 
 	// Audience is the claim "aud" (RFC 7519, Section 4.1.3).
@@ -77,7 +81,8 @@ type Config struct {
 	Reload func(ctx context.Context, s Session) (User, error)
 
 	// Prefix is the path that the Issuer is mounted at, as in
-	// mux.Handle("/auth/", iss). Zero means "/auth".
+	// mux.Handle("/auth/", iss): absolute, clean, without a slash at its end
+	// and without anything to escape. Zero means "/auth".
 	Prefix string
 
 	// ClientID is the claim "client_id" of sessions that begin at /login.
@@ -175,8 +180,8 @@ func New(c Config) (*Issuer, error) {
 	}
 
 	c.Prefix = orDefault(c.Prefix, DefaultPrefix)
-	if !strings.HasPrefix(c.Prefix, "/") || strings.HasSuffix(c.Prefix, "/") || strings.ContainsAny(c.Prefix, "{} ?#") || strings.Contains(c.Prefix, "//") {
-		wrong("Prefix %q is not a path like /auth", c.Prefix)
+	if !isPath(c.Prefix) {
+		wrong("Prefix %q is not a path like /auth: absolute, clean, with no slash at its end and nothing to escape", c.Prefix)
 	}
 	c.ClientID = orDefault(c.ClientID, DefaultClientID)
 	c.AccessTTL = orDefault(c.AccessTTL, DefaultAccessTTL)
@@ -222,19 +227,34 @@ func New(c Config) (*Issuer, error) {
 	return i, nil
 }
 
+// checkIssuer takes one spelling of an issuer, since verifiers compare strings.
 func checkIssuer(s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case s == "":
 		return errors.New("it is required")
-	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+	case err != nil || u.Hostname() == "" || u.User != nil || strings.ContainsAny(s, "?#"):
 		return errors.New("it is not a URL without user, query and fragment")
-	case u.Scheme == "https":
-		return nil
-	case u.Scheme == "http" && isLoopback(u.Hostname()):
-		return nil
+	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
+		return errors.New("it does not begin with https://")
+	case u.String() != s || strings.Contains(s, "%") || strings.ToLower(u.Host) != u.Host || !isPort(u) || !isPath("/x"+strings.TrimSuffix(u.Path, "/")):
+		return errors.New("it is not a URL in its plain form: lower case, no escapes, no dot segments")
 	}
-	return errors.New("it does not begin with https://")
+	return nil
+}
+
+// isPort reports whether the port of u, if there is a colon for one, is a number.
+func isPort(u *url.URL) bool {
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Port() == "" && !strings.HasSuffix(u.Host, ":") || err == nil && n > 0
+}
+
+// isPath reports whether s is an absolute path, clean and without a slash at its
+// end, of the characters that need no escape (RFC 3986, Section 3.3).
+func isPath(s string) bool {
+	return len(s) > 1 && s[0] == '/' && path.Clean(s) == s && !strings.ContainsFunc(s, func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("/-._~!$&'()*+,;=:@", c))
+	})
 }
 
 func isLoopback(host string) bool {

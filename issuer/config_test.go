@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,28 @@ func TestAConfigThatWouldFailOpenIsRefused(t *testing.T) {
 		{"a relative prefix", func(c *issuer.Config) { c.Prefix = "auth" }, "Prefix"},
 		{"a prefix with a slash at its end", func(c *issuer.Config) { c.Prefix = "/auth/" }, "Prefix"},
 		{"a prefix with a pattern", func(c *issuer.Config) { c.Prefix = "/{x}" }, "Prefix"},
+		{"a prefix with a control character", func(c *issuer.Config) { c.Prefix = "/auth\n" }, "Prefix"},
+		{"a prefix with a tab", func(c *issuer.Config) { c.Prefix = "/a\tb" }, "Prefix"},
+		{"a prefix with an escape", func(c *issuer.Config) { c.Prefix = "/a%2Fb" }, "Prefix"},
+		{"a prefix that is not clean", func(c *issuer.Config) { c.Prefix = "/a/../b" }, "Prefix"},
+		{"a prefix with two slashes", func(c *issuer.Config) { c.Prefix = "//auth" }, "Prefix"},
+		{"a prefix that is the root", func(c *issuer.Config) { c.Prefix = "/" }, "Prefix"},
+		{"a prefix with a backslash", func(c *issuer.Config) { c.Prefix = `/a\b` }, "Prefix"},
+		{"a prefix that is not ASCII", func(c *issuer.Config) { c.Prefix = "/ä" }, "Prefix"},
+		{"a prefix with a host", func(c *issuer.Config) { c.Prefix = "id.example.com/auth" }, "Prefix"},
+		{"a prefix with a method", func(c *issuer.Config) { c.Prefix = "GET /auth" }, "Prefix"},
+		{"an issuer with an empty query", func(c *issuer.Config) { c.Issuer = "https://id.example.com?" }, "query"},
+		{"an issuer with an empty fragment", func(c *issuer.Config) { c.Issuer = "https://id.example.com#" }, "fragment"},
+		{"an issuer with a user", func(c *issuer.Config) { c.Issuer = "https://me@id.example.com" }, "user"},
+		{"an issuer without a host", func(c *issuer.Config) { c.Issuer = "https://:8443/x" }, "Issuer"},
+		{"an issuer with a space", func(c *issuer.Config) { c.Issuer = "https://id.example.com/a b" }, "Issuer"},
+		{"an issuer with a space in front", func(c *issuer.Config) { c.Issuer = " https://id.example.com" }, "Issuer"},
+		{"an issuer with a control character", func(c *issuer.Config) { c.Issuer = "https://id.example.com/\x00" }, "Issuer"},
+		{"an issuer with an escape", func(c *issuer.Config) { c.Issuer = "https://id.example.com/%2e" }, "Issuer"},
+		{"an issuer with dots", func(c *issuer.Config) { c.Issuer = "https://id.example.com/a/../b" }, "Issuer"},
+		{"an issuer in capitals", func(c *issuer.Config) { c.Issuer = "HTTPS://id.example.com" }, "Issuer"},
+		{"an issuer with a host in capitals", func(c *issuer.Config) { c.Issuer = "https://ID.example.com" }, "Issuer"},
+		{"an issuer with a port that is none", func(c *issuer.Config) { c.Issuer = "https://id.example.com:99999" }, "Issuer"},
 		{"keys that retire too early", func(c *issuer.Config) {
 			c.Keys = must(issuer.NewKeyRing(issuer.KeyRingConfig{Key: newKey(t, issuer.EdDSA), RetireAfter: time.Minute}))
 		}, "retires keys"},
@@ -62,11 +85,19 @@ func TestAConfigThatWouldFailOpenIsRefused(t *testing.T) {
 	for _, field := range []string{"Issuer", "Audience", "Keys", "MasterKeys", "Store", "Authenticate"} {
 		assert.ErrorContains(t, err, field, "all mistakes come at once")
 	}
-	for _, good := range []string{"http://127.0.0.1:8080", "http://localhost", "http://[::1]:1", "https://id.example.com/tenant"} {
+	for _, good := range []string{"http://127.0.0.1:8080", "http://localhost", "http://[::1]:1", "https://id.example.com/tenant", "https://id.example.com:8443/", "https://id.example.com/a/b/"} {
 		cfg := f.config()
 		cfg.Issuer = good
 		_, err := issuer.New(cfg)
 		assert.NoError(t, err)
+	}
+	for _, good := range []string{"/auth", "/a/b", "/v1.0/auth_x-y~z", "/a:b@c", "/.well-known"} {
+		cfg := f.config()
+		cfg.Prefix = good
+		iss := must(issuer.New(cfg))
+		w := httptest.NewRecorder()
+		iss.ServeHTTP(w, httptest.NewRequest("GET", good+"/.well-known/jwks.json", nil))
+		assert.Equal(t, 200, w.Code, good)
 	}
 	cfg := f.config()
 	cfg.AccessTTL = year - time.Second
@@ -101,4 +132,20 @@ func TestWeakKeysAreRefused(t *testing.T) {
 		assert.ErrorContains(t, err, "PKCS#8")
 	}
 	assert.False(t, strings.Contains(err.Error(), "AAAA"))
+}
+
+// FuzzPrefixAndIssuer: whatever they are, New returns, and what it takes works.
+func FuzzPrefixAndIssuer(f *testing.F) {
+	fx := newFixture(f, nil)
+	f.Add("/auth", issuerURL)
+	f.Add("/{x...}", "https://[::1")
+	f.Add("/a/{$}", "http://localhost:0x1")
+	f.Add("/\x00", "https://a/\x7f")
+	f.Fuzz(func(t *testing.T, prefix, url string) {
+		cfg := fx.config()
+		cfg.Prefix, cfg.Issuer = prefix, url
+		if _, err := issuer.New(cfg); err == nil && (strings.ContainsAny(prefix+url, " %\t\n#?\\{}") || strings.HasSuffix(prefix, "/")) {
+			t.Errorf("New takes the prefix %q and the issuer %q", prefix, url)
+		}
+	})
 }
