@@ -28,6 +28,10 @@ const (
 // less than it: one year of 365 days.
 const MaxAccessTTL = 365 * 24 * time.Hour
 
+// MaxGrace is the longest Grace: more than a client waits for an answer before it
+// repeats a request.
+const MaxGrace = 5 * time.Minute
+
 // MaxLoginTime is the longest that a login may take, Authenticate included. A
 // Store remembers for twice as long that a user was revoked, so that a login
 // that was in flight then does not survive it.
@@ -106,7 +110,9 @@ type Config struct {
 
 	// Grace is how long after a rotation the old refresh token is answered
 	// with the new one, and the new one not rotated again: for concurrent and
-	// repeated requests. Zero means 30 seconds; NoGrace is strict mode.
+	// repeated requests. In that time a stolen token goes unnoticed, so it is
+	// MaxGrace at most; what comes later has the retry key. Zero means 30
+	// seconds; NoGrace is strict mode.
 	Grace time.Duration
 
 	// SingleSession lets a login end the user's other sessions: of several
@@ -205,6 +211,8 @@ func New(c Config) (*Issuer, error) {
 		c.Grace = DefaultGrace
 	case c.Grace < 0:
 		wrong("Grace is %v; use NoGrace for strict mode", c.Grace)
+	case c.Grace > MaxGrace:
+		wrong("Grace is %v; it is at most %v", c.Grace, MaxGrace)
 	}
 	if c.IdleTTL != 0 && c.IdleTTL <= c.AccessTTL+c.Grace {
 		wrong("IdleTTL, %v, must be longer than AccessTTL and Grace together, %v", c.IdleTTL, c.AccessTTL+c.Grace)
