@@ -12,7 +12,8 @@ import (
 
 // A MemoryStore is a Store in memory: its sessions end with the process. The
 // zero value is an empty store, ready to use; Run removes what has expired. A
-// session takes less than 512 bytes, beside its claims.
+// session takes about 350 bytes and its text: the IDs, the scopes, the claims,
+// and device, address and user agent, of which a client may send 256 bytes each.
 type MemoryStore struct {
 	// Now is the clock of Run. Nil means time.Now.
 	Now func() time.Time
