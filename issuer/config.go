@@ -94,7 +94,9 @@ type Config struct {
 	ClientID string
 
 	// AccessTTL is the lifetime of an access token, in whole seconds, and less
-	// than a year. Zero means 15 minutes.
+	// than a year. Zero means 15 minutes. Who lowers one that is longer than
+	// an hour must know that a denial may then end before a token of the old
+	// lifetime does: denials last for the new one, or an hour, if longer.
 	AccessTTL time.Duration
 
 	// RefreshTTL is the lifetime of a session, however often it is refreshed.

@@ -9,6 +9,10 @@ import (
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
 
+// denyAtLeast is how long access tokens are denied at least: as long as those
+// live that were minted before AccessTTL was lowered.
+const denyAtLeast = time.Hour
+
 // leewayOfVerifiers is how much longer than its lifetime a denied token is
 // remembered, because verifiers tolerate some clock skew.
 const leewayOfVerifiers = 5 * time.Minute
@@ -127,7 +131,7 @@ func (i *Issuer) deny(ctx context.Context, sid string, at time.Time) error {
 
 // deniedUntil is when no access token issued before at can be alive any more.
 func (i *Issuer) deniedUntil(at time.Time) time.Time {
-	return at.Add(i.c.AccessTTL + leewayOfVerifiers)
+	return at.Add(max(i.c.AccessTTL, denyAtLeast) + leewayOfVerifiers)
 }
 
 // denyAgain denies what is left of a session that was revoked before.

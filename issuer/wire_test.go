@@ -334,7 +334,7 @@ func TestALogoutThatFailedHalfwayIsRepeated(t *testing.T) {
 			assert.False(t, must(f.store.Get(t.Context(), sid(t, c.ends))).RevokedAt.IsZero())
 		})
 	}
-	f.pass(time.Hour)
+	f.pass(2 * time.Hour)
 	clear(f.denied.sessions)
 	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(laptop.str("refresh_token")).reason)
 	assert.False(t, f.denied.has(sid(t, laptop)), "there is nothing left to deny")
@@ -509,6 +509,20 @@ func TestADenialLastsAsLongAsTheLongestToken(t *testing.T) { // NV-19
 	until := f.denied.sessions[sid(t, login)]
 	assert.False(t, until.Before(time.Unix(int64(part(t, login.str("access_token"), 1)["exp"].(float64)), 0)))
 	assert.Less(t, time.Until(until), 2*time.Hour, "and does not stay for ever")
+}
+
+func TestADenialOutlastsALoweredLifetime(t *testing.T) {
+	before := newFixture(t, func(c *issuer.Config) { c.AccessTTL = time.Hour })
+	login := before.login()
+	end := time.Unix(int64(part(t, login.str("access_token"), 1)["exp"].(float64)), 0)
+	f := newFixture(t, func(c *issuer.Config) { c.Store, c.AccessTTL = before.store, time.Minute })
+	require.NoError(t, f.issuer.RevokeSession(t.Context(), sid(t, login)))
+	assert.False(t, f.denied.sessions[sid(t, login)].Before(end), "the token of before is denied until it has expired")
+	require.NoError(t, f.issuer.RevokeSubject(t.Context(), "alice"))
+	f.pass(50 * time.Minute)
+	clear(f.denied.sessions)
+	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(login.str("refresh_token")).reason)
+	assert.True(t, f.denied.has(sid(t, login)), "a denial is repeated for as long")
 }
 
 func TestALogoutWithAnOldRefreshTokenEndsTheSession(t *testing.T) {
