@@ -107,8 +107,12 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 		if err := i.reload(ctx, &s, address); err != nil {
 			return tokens{}, err
 		}
+		at := now
+		if s.RotatedAt.After(at) { // by a clock that is ahead; times never go back
+			at = s.RotatedAt
+		}
 		next := Rotation{
-			Generation: s.Generation + 1, KeyID: i.masters.first, RotatedAt: now, RetryHash: retry, IdleUntil: i.idleUntil(now),
+			Generation: s.Generation + 1, KeyID: i.masters.first, RotatedAt: at, RetryHash: retry, IdleUntil: i.idleUntil(at),
 		}
 		after := s // the session as it will be
 		switch v {

@@ -231,6 +231,19 @@ func TestNoAccessTokenOutlivesTheIdleEnd(t *testing.T) {
 	}
 }
 
+func TestTheTimesOfASessionNeverGoBack(t *testing.T) {
+	ahead := newFixture(t, func(c *issuer.Config) { c.IdleTTL = time.Hour })
+	ahead.pass(10 * time.Minute)
+	login := ahead.login()
+	created := must(ahead.store.Get(t.Context(), sid(t, login)))
+	behind := newFixture(t, func(c *issuer.Config) { c.Store, c.IdleTTL = ahead.store, time.Hour })
+	require.Equal(t, 200, behind.refresh(login.str("refresh_token")).status)
+	rotated := must(ahead.store.Get(t.Context(), created.ID))
+	assert.EqualValues(t, 1, rotated.Generation)
+	assert.Equal(t, created.RotatedAt, rotated.RotatedAt)
+	assert.Equal(t, created.IdleUntil, rotated.IdleUntil, "nobody loses by the clock of another process")
+}
+
 func TestAStoreThatLostAWriteLosesNobody(t *testing.T) {
 	f := newFixture(t, nil)
 	login := f.login()

@@ -20,7 +20,8 @@ type Session struct {
 	Generation uint64
 	KeyID      string
 
-	// RotatedAt is when Generation was reached; when it is 0, CreatedAt.
+	// RotatedAt is when Generation was reached; when it is 0, CreatedAt. It
+	// never goes back, whatever the clocks say.
 	// RetryHash is the SHA-256 of the Idempotency-Key that came with that
 	// rotation; nil when none came.
 	RotatedAt time.Time
