@@ -196,7 +196,7 @@ func (m *MemoryStore) Rotate(_ context.Context, id string, from uint64, update R
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.sessions[id]
-	if r == nil || r.generation != from || r.revoked() || r.ended(update.RotatedAt.UnixMicro()) {
+	if r == nil || r.generation != from || update.Generation <= from || r.revoked() || r.ended(update.RotatedAt.UnixMicro()) {
 		return false, nil
 	}
 	r.generation, r.keyID, r.retryHash = update.Generation, update.KeyID, string(update.RetryHash)

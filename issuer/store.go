@@ -84,8 +84,9 @@ var (
 // where the engine is shared. The package storetest holds an implementation to
 // what is said here.
 //
-// Times are kept to the microsecond and come out in UTC; text is compared byte
-// by byte, in any case and language. Values that go in and come out are copies:
+// Times are kept to the microsecond, what is below it is cut off, and come out in
+// UTC; the zero time stays zero. Text and Claims come out as they went in and
+// text is compared byte by byte, in any case and language. Values that go in and come out are copies:
 // who changes one changes nothing in the store. A method that returns an error
 // other than those above may or may not have had its effect, and can be called
 // again.
@@ -108,8 +109,8 @@ type Store interface {
 	Get(ctx context.Context, id string) (Session, error)
 
 	// Rotate makes update in one atomic step, if the session exists, is at the
-	// generation from, is not revoked and has not reached one of its ends at
-	// update.RotatedAt; else it changes nothing and reports false. Of any
+	// generation from, which is less than update.Generation, is not revoked
+	// and has not reached one of its ends at update.RotatedAt; else it changes nothing and reports false. Of any
 	// number of calls with the same from, one reports true.
 	Rotate(ctx context.Context, id string, from uint64, update Rotation) (bool, error)
 
@@ -126,7 +127,8 @@ type Store interface {
 
 	// List returns the sessions of subject that have not ended at the time
 	// given: that were not revoked and had reached no end of their own by
-	// then. The newest comes first.
+	// then. The newest comes first, by CreatedAt, and of one time the one with
+	// the least ID.
 	List(ctx context.Context, subject string, at time.Time) ([]Session, error)
 
 	// DeleteExpired removes up to limit sessions whose absolute or idle end

@@ -39,6 +39,7 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 		test func(*testing.T, issuer.Store)
 	}{
 		{"what is created can be read", createAndGet},
+		{"times are cut off at the microsecond", truncation},
 		{"hostile text survives", hostileText},
 		{"text is compared byte by byte", exactText},
 		{"an id is taken once", duplicate},
@@ -99,7 +100,7 @@ func get(t *testing.T, st issuer.Store, id string) issuer.Session {
 	return s
 }
 
-// equal compares every field; times by their instant.
+// equal compares every field. Times are the same instant, and in UTC.
 func equal(t *testing.T, got, want issuer.Session) {
 	t.Helper()
 	g, w := reflect.ValueOf(got), reflect.ValueOf(want)
@@ -113,9 +114,9 @@ func equal(t *testing.T, got, want issuer.Session) {
 func same(a, b any) bool {
 	switch a := a.(type) {
 	case time.Time:
-		return a.Equal(b.(time.Time))
+		return a.Equal(b.(time.Time)) && a.Location() == time.UTC
 	case json.RawMessage:
-		return jsonEqual(a, b.(json.RawMessage))
+		return bytes.Equal(a, b.(json.RawMessage))
 	case []byte:
 		return bytes.Equal(a, b.([]byte))
 	case []string:
@@ -124,19 +125,11 @@ func same(a, b any) bool {
 	return a == b
 }
 
-func jsonEqual(a, b json.RawMessage) bool {
-	if len(a) == 0 || len(b) == 0 {
-		return len(a) == len(b)
-	}
-	var x, y any
-	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && fmt.Sprint(x) == fmt.Sprint(y)
-}
-
 func createAndGet(t *testing.T, st issuer.Store) {
 	s := session("alice")
 	s.Generation, s.RetryHash = 41, bytes.Repeat([]byte{9}, 32)
 	s.Email, s.ACR, s.Device, s.Address, s.UserAgent = "alice@example.com", "mfa", "phone", "127.0.0.1", "agent"
-	s.Claims = json.RawMessage(`{"plan":"gold","n":[1,2]}`)
+	s.Claims = json.RawMessage(`{"plan": "gold", "n":[1,2.50,9007199254740993], "<é>":"\u00e9", "a":null}`)
 	s.IdleUntil = s.CreatedAt.Add(time.Minute)
 	create(t, st, s)
 	equal(t, get(t, st, s.ID), s)
@@ -145,6 +138,42 @@ func createAndGet(t *testing.T, st issuer.Store) {
 	bare.Scopes, bare.UserID = nil, "user123"
 	create(t, st, bare)
 	equal(t, get(t, st, bare.ID), bare)
+}
+
+// truncation: rounding up would let a session outlive its end by clocks that
+// agree, and a mark refuse a login that began after it.
+func truncation(t *testing.T, st issuer.Store) {
+	ctx, at := t.Context(), now()
+	zone := time.FixedZone("elsewhere", 5*3600)
+	fine := func(d time.Duration) time.Time { return at.Add(d + 999*time.Nanosecond).In(zone) }
+	s := session("alice")
+	want := s
+	s.RotatedAt, s.AuthTime, s.CreatedAt, s.ExpiresAt, s.IdleUntil = fine(0), fine(1000), fine(2000), fine(time.Hour), fine(time.Minute)
+	want.RotatedAt, want.AuthTime, want.CreatedAt = at, at.Add(1000), at.Add(2000)
+	want.ExpiresAt, want.IdleUntil = at.Add(time.Hour), at.Add(time.Minute)
+	create(t, st, s)
+	equal(t, get(t, st, s.ID), want)
+	update := issuer.Rotation{Generation: 1, KeyID: "k1", RotatedAt: fine(3000), IdleUntil: fine(time.Minute)}
+	if ok, err := st.Rotate(ctx, s.ID, 0, update); !ok || err != nil {
+		t.Fatalf("Rotate = %v, %v, want true", ok, err)
+	}
+	want.Generation, want.RotatedAt = 1, at.Add(3000)
+	equal(t, get(t, st, s.ID), want)
+	late := issuer.Rotation{Generation: 2, KeyID: "k1", RotatedAt: fine(time.Minute)} // the end itself, cut off
+	if ok, err := st.Rotate(ctx, s.ID, 1, late); ok || err != nil {
+		t.Errorf("Rotate at the end = %v, %v, want false", ok, err)
+	}
+	if err := st.Revoke(ctx, s.ID, fine(4000)); err != nil {
+		t.Fatalf("Revoke: %v", err)
+	}
+	want.RevokedAt = at.Add(4000)
+	equal(t, get(t, st, s.ID), want)
+	if _, err := st.RevokeSubject(ctx, "alice", "", fine(0)); err != nil {
+		t.Fatalf("RevokeSubject: %v", err)
+	}
+	next := session("alice")
+	next.AuthTime = at.Add(1000)
+	create(t, st, next) // later than the mark, if that was cut off too
 }
 
 func hostileText(t *testing.T, st issuer.Store) {
@@ -286,6 +315,12 @@ func compareAndSwap(t *testing.T, st issuer.Store) {
 	if ok, err := st.Rotate(ctx, s.ID, 0, first); ok || err != nil {
 		t.Errorf("Rotate again = %v, %v, want false", ok, err)
 	}
+	for _, generation := range []uint64{1, 0} {
+		if ok, err := st.Rotate(ctx, s.ID, 1, issuer.Rotation{Generation: generation, KeyID: "k2", RotatedAt: at}); ok || err != nil {
+			t.Errorf("Rotate from 1 to %d = %v, %v, want false", generation, ok, err)
+		}
+	}
+	equal(t, get(t, st, s.ID), s)
 	far := issuer.Rotation{Generation: 1 << 53, KeyID: "k2", RotatedAt: at}
 	if ok, err := st.Rotate(ctx, s.ID, 1, far); !ok || err != nil {
 		t.Fatalf("Rotate far = %v, %v, want true", ok, err)
@@ -410,6 +445,13 @@ func list(t *testing.T, st issuer.Store) {
 		create(t, st, s)
 		want = append([]string{s.ID}, want...)
 	}
+	// Of one time, the least ID comes first, byte by byte.
+	for _, first := range []string{"a", "_", "Z", "A", "9", "-"} {
+		s := session("alice")
+		s.ID, s.CreatedAt = first+s.ID[1:], at.Add(-time.Second)
+		create(t, st, s)
+		want = slices.Insert(want, 3, s.ID)
+	}
 	revoked, expired, idle := session("alice"), session("alice"), session("alice")
 	expired.ExpiresAt, idle.IdleUntil = at.Add(-time.Second), at.Add(-time.Second)
 	for _, s := range []issuer.Session{revoked, expired, idle, session("bob")} {
@@ -430,10 +472,10 @@ func list(t *testing.T, st issuer.Store) {
 		t.Errorf("List = %v, want the newest first: %v", got, want)
 	}
 	before, err := st.List(ctx, "alice", at.Add(-time.Minute))
-	if err != nil || len(before) != 6 {
+	if err != nil || len(before) != 12 {
 		t.Errorf("List of a minute ago = %d sessions, %v, want those that have ended since as well", len(before), err)
 	}
-	if last, err := st.List(ctx, "alice", at.Add(-time.Microsecond)); err != nil || len(last) != 4 {
+	if last, err := st.List(ctx, "alice", at.Add(-time.Microsecond)); err != nil || len(last) != 10 {
 		t.Errorf("List just before a revocation = %d sessions, %v", len(last), err)
 	}
 }
