@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,8 +101,9 @@ func (i *Issuer) mint(s *Session, now time.Time) (token string, expiresIn int64,
 	return token, expiry - issued, nil
 }
 
-// verify returns the session id of an access token of this issuer. It returns it
-// beside the error TokenExpired too, which is the last one that it looks for.
+// verify returns the session id of an access token ("typ" at+jwt) of this issuer,
+// for one of its audiences. It returns it beside the error TokenExpired too, which
+// is the last one that it looks for.
 func (i *Issuer) verify(token string, now time.Time) (sid string, err error) {
 	refuse := func(r jwterrors.Reason, cause string) (string, error) { return "", refused(r, cause) }
 	parts, err := jws.Split(token, maxToken)
@@ -144,6 +146,8 @@ func (i *Issuer) verify(token string, now time.Time) (sid string, err error) {
 		return refuse(jwterrors.TokenPayloadInvalid, "it never expires")
 	case c.Issuer != i.c.Issuer:
 		return refuse(jwterrors.TokenIssuerInvalid, "another issuer")
+	case !slices.ContainsFunc(c.Audience, func(a string) bool { return slices.Contains(i.c.Audience, a) }):
+		return refuse(jwterrors.TokenAudienceInvalid, "another audience")
 	case !now.Before(c.Expiry):
 		return sid, refused(jwterrors.TokenExpired, "it has expired")
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -25,9 +26,9 @@ func TestVerify(t *testing.T) {
 	require.NoError(t, err)
 	ring, err := NewKeyRing(KeyRingConfig{Key: key})
 	require.NoError(t, err)
-	i := &Issuer{c: Config{Issuer: "https://id.example.com", Keys: ring}}
+	i := &Issuer{c: Config{Issuer: "https://id.example.com", Audience: []string{"orders", "stock"}, Keys: ring}}
 	now := time.Now()
-	good := fmt.Sprintf(`{"iss":"https://id.example.com","sub":"alice","sid":"s1","exp":%d}`, now.Unix()+60)
+	good := fmt.Sprintf(`{"iss":"https://id.example.com","aud":"orders","sub":"alice","sid":"s1","exp":%d}`, now.Unix()+60)
 	header := fmt.Sprintf(`{"alg":"EdDSA","typ":"at+jwt","kid":%q}`, key.ID())
 	sign := func(header, payload string) string {
 		e := base64.RawURLEncoding.EncodeToString
@@ -40,6 +41,14 @@ func TestVerify(t *testing.T) {
 	}{
 		{"a good one", sign(header, good), ""},
 		{"another issuer that shares the ring", sign(header, fmt.Sprintf(`{"iss":"https://b.example.com","sid":"s1","exp":%d}`, now.Unix()+60)), jwterrors.TokenIssuerInvalid},
+		{"one audience of several", sign(header, strings.Replace(good, `"orders"`, `["x","stock"]`, 1)), ""},
+		{"another audience", sign(header, strings.Replace(good, `"orders"`, `"x"`, 1)), jwterrors.TokenAudienceInvalid},
+		{"other audiences", sign(header, strings.Replace(good, `"orders"`, `["x","Orders",""]`, 1)), jwterrors.TokenAudienceInvalid},
+		{"no audience", sign(header, strings.Replace(good, `"aud":"orders",`, ``, 1)), jwterrors.TokenAudienceInvalid},
+		{"an empty audience", sign(header, strings.Replace(good, `"orders"`, `[]`, 1)), jwterrors.TokenAudienceInvalid},
+		{"another audience, expired", sign(header, fmt.Sprintf(`{"iss":"https://id.example.com","aud":"x","sid":"s1","exp":%d}`, now.Unix()-60)), jwterrors.TokenAudienceInvalid},
+		{"a refresh token by its type", sign(fmt.Sprintf(`{"alg":"EdDSA","typ":"rt+jwt","kid":%q}`, key.ID()), good), jwterrors.TokenTypeInvalid},
+		{"no type", sign(fmt.Sprintf(`{"alg":"EdDSA","kid":%q}`, key.ID()), good), jwterrors.TokenTypeInvalid},
 		{"no session", sign(header, fmt.Sprintf(`{"iss":"https://id.example.com","exp":%d}`, now.Unix()+60)), jwterrors.TokenPayloadInvalid},
 		{"no expiry", sign(header, `{"iss":"https://id.example.com","sid":"s1"}`), jwterrors.TokenPayloadInvalid},
 		{"an extension", sign(fmt.Sprintf(`{"alg":"EdDSA","typ":"at+jwt","crit":["x"],"kid":%q}`, key.ID()), good), jwterrors.TokenFormatInvalid},

@@ -659,6 +659,14 @@ func TestTheBearerOfTheIssuersOwnRoutes(t *testing.T) { // JG-05
 			assert.Equal(t, c.want, r.reason)
 		})
 	}
+	orders := newFixture(t, nil)
+	stock := newFixture(t, func(c *issuer.Config) { c.Store, c.Keys, c.Audience = orders.store, orders.ring, []string{"stock"} })
+	for _, path := range []string{"/auth/sessions", "/auth/logout"} {
+		method := map[string]string{"/auth/sessions": "GET", "/auth/logout": "POST"}[path]
+		r := stock.do(method, path, "", "Authorization", "Bearer "+orders.login().str("access_token"))
+		assert.NotEqual(t, 200, r.status, "a token for another audience")
+	}
+	assert.Empty(t, stock.kinds(), "ends nothing here")
 	two := httptest.NewRequest("GET", "/auth/sessions", nil)
 	two.Header["Authorization"] = []string{"Bearer " + access, "Bearer " + access}
 	w := httptest.NewRecorder()
