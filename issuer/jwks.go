@@ -1,8 +1,6 @@
 package issuer
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"strings"
@@ -14,20 +12,18 @@ func (i *Issuer) JWKS() []byte { return i.c.Keys.JWKS() }
 
 // keys answers the JWK Set with its validators (RFC 9110, Section 8.8.3).
 func (i *Issuer) keys(w http.ResponseWriter, r *http.Request) error {
-	body := i.JWKS()
-	sum := sha256.Sum256(body)
-	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	d := i.c.Keys.document()
 	h := w.Header()
 	h.Set("Content-Type", "application/jwk-set+json")
 	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(JWKSMaxAge.Seconds())))
-	h.Set("ETag", tag)
+	h.Set("ETag", d.tag)
 	h.Set("X-Content-Type-Options", "nosniff")
 	for value := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
-		if value = strings.TrimPrefix(strings.TrimSpace(value), "W/"); value == tag || value == "*" {
+		if value = strings.TrimPrefix(strings.TrimSpace(value), "W/"); value == d.tag || value == "*" {
 			w.WriteHeader(http.StatusNotModified)
 			return nil
 		}
 	}
-	_, _ = w.Write(body) // a client that left needs no answer
+	_, _ = w.Write(d.body) // a client that left needs no answer
 	return nil
 }

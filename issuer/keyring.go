@@ -1,6 +1,8 @@
 package issuer
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,6 +74,7 @@ type document struct {
 	slots *[]KeySlot
 	until time.Time // zero: never
 	body  []byte
+	tag   string // its entity tag
 }
 
 // maxSlots bounds the keys that a ring holds at once.
@@ -202,10 +205,12 @@ func (r *KeyRing) find(id string) *Key {
 // JWKS returns the JWK Set (RFC 7517, Section 5) of the public keys: the one
 // that signs, those that will, and those that did and are not retired. Secrets
 // are not in it. The result must not be changed.
-func (r *KeyRing) JWKS() []byte {
+func (r *KeyRing) JWKS() []byte { return r.document().body }
+
+func (r *KeyRing) document() *document {
 	slots, now := r.slots.Load(), r.now()
 	if d := r.cache.Load(); d != nil && d.slots == slots && (d.until.IsZero() || !now.After(d.until)) {
-		return d.body
+		return d
 	}
 	first := r.retired(now)
 	keys := []json.RawMessage{}
@@ -219,6 +224,8 @@ func (r *KeyRing) JWKS() []byte {
 		d.until = (*slots)[first+1].From.Add(r.retireAfter)
 	}
 	d.body, _ = json.Marshal(map[string]any{"keys": keys}) // raw messages made by NewKey always marshal
+	sum := sha256.Sum256(d.body)
+	d.tag = `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 	r.cache.Store(d)
-	return d.body
+	return d
 }

@@ -79,6 +79,8 @@ func TestTheJWKSRoute(t *testing.T) {
 			assert.Equal(t, want, f.do("GET", path, "", "If-None-Match", value).status, value)
 		}
 		assert.Equal(t, 200, f.do("HEAD", path, "").status)
+		must(f.ring.Rotate(newKey(t, issuer.EdDSA)))
+		assert.Equal(t, 200, f.do("GET", path, "", "If-None-Match", tag).status, "a new key is a new document")
 	}
 }
 
