@@ -60,10 +60,11 @@ type Config struct {
 	// MasterKeys derive refresh tokens, the first one new ones. All processes
 	// that share a Store share these. To change them, append a new key in every
 	// process; when all have it, move it to the front in every process. Drop
-	// the old one RefreshTTL and Grace after that, or as soon as Grace has
-	// passed since no session in the Store had it as its KeyID any more; then
-	// late retries under it are refused. A process that lacks the key of a
-	// session answers StoreUnavailable, so that the client tries again.
+	// the old one RefreshTTL and Grace after that. Or drop it when Grace has
+	// passed since no live session has it as its KeyID any more: then a late
+	// retry or a replay of a token under it is refused as invalid. A process
+	// that lacks the key of a live session answers StoreUnavailable, so that
+	// the client tries again.
 	MasterKeys []MasterKey
 
 	// Store keeps the sessions.

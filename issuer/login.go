@@ -78,7 +78,7 @@ func (i *Issuer) begin(ctx context.Context, started time.Time, u User, scope str
 	}
 	switch {
 	case errors.Is(err, ErrSubjectRevoked):
-		i.tell(i.about(EventLoginFailed, &s, jwterrors.SessionRevoked, address))
+		i.tell(Event{Kind: EventLoginFailed, Reason: jwterrors.SessionRevoked, Subject: s.Subject, ClientID: s.ClientID, Address: address})
 		return tokens{}, &jwterrors.Error{Reason: jwterrors.SessionRevoked, Err: err}
 	case err != nil:
 		return tokens{}, storeFailed("create a session", err)

@@ -158,8 +158,8 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 	return tokens{}, storeFailed("rotate a refresh token", errors.New("other requests were faster every time"))
 }
 
-// read returns the session of t, when t is genuine. Under the master key of the
-// session itself it may be, also where that key is not known.
+// read returns the session of t, when t is genuine. Under the master key of a live
+// session it may be, also where that key is not known.
 func (i *Issuer) read(ctx context.Context, t refreshToken) (Session, error) {
 	s, err := i.c.Store.Get(ctx, t.sid)
 	switch {
@@ -167,7 +167,7 @@ func (i *Issuer) read(ctx context.Context, t refreshToken) (Session, error) {
 		return s, refused(jwterrors.RefreshTokenInvalid, "there is no such session")
 	case err != nil:
 		return s, storeFailed("read a session", err)
-	case t.keyID == s.KeyID && i.masters.secret[t.keyID] == nil:
+	case t.keyID == s.KeyID && i.masters.secret[t.keyID] == nil && s.Live(i.c.Now()):
 		return s, i.masters.lacks(&s)
 	case !i.masters.genuine(t, &s):
 		return s, refused(jwterrors.RefreshTokenInvalid, "it was not made by this issuer")

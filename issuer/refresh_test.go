@@ -328,6 +328,15 @@ func TestAProcessWithoutTheMasterKeyOfASessionAsksForARetry(t *testing.T) {
 	forged := "rt1.m3." + rest
 	assert.Equal(t, jwterrors.RefreshTokenInvalid, old.refresh(forged).reason, "a key that the session does not use is no key")
 	assert.Equal(t, 204, logout(old, forged).status)
+
+	// What has ended needs no retry, or clients would try for ever when the
+	// old key has been dropped.
+	revoked, expired := ahead.login().str("refresh_token"), ahead.login().str("refresh_token")
+	require.Equal(t, 204, logout(ahead, revoked).status)
+	assert.Equal(t, jwterrors.RefreshTokenInvalid, old.refresh(revoked).reason)
+	old.pass(issuer.DefaultRefreshTTL)
+	assert.Equal(t, jwterrors.RefreshTokenInvalid, old.refresh(expired).reason)
+	assert.Equal(t, 204, logout(old, expired).status)
 }
 
 func TestAStoreThatFailsLosesNothing(t *testing.T) {
