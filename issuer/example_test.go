@@ -329,6 +329,33 @@ func ExampleMemoryStore_DeleteExpired() {
 	// 0 <nil>
 }
 
+func ExampleMemoryStore_Replace() {
+	store := issuer.NewMemoryStore()
+	ctx := context.Background()
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for _, id := range []string{"phone", "laptop"} {
+		s := issuer.Session{ID: id, Subject: "alice", AuthTime: now, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
+		fmt.Println(store.Replace(ctx, s))
+	}
+	// Output:
+	// [] <nil>
+	// [phone] <nil>
+}
+
+// A login that was in flight when its user was revoked is refused.
+func ExampleMemoryStore_RevokeSubject() {
+	store := issuer.NewMemoryStore()
+	ctx := context.Background()
+	started := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	ids, err := store.RevokeSubject(ctx, "alice", "", started.Add(time.Second))
+	fmt.Println(ids, err)
+	s := issuer.Session{ID: "s1", Subject: "alice", AuthTime: started, CreatedAt: started.Add(2 * time.Second)}
+	fmt.Println(store.Create(ctx, s))
+	// Output:
+	// [] <nil>
+	// issuer: the subject was revoked since this login began
+}
+
 func ExampleMemoryStore_List() {
 	store := issuer.NewMemoryStore()
 	ctx := context.Background()

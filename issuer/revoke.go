@@ -129,10 +129,13 @@ func (i *Issuer) deny(ctx context.Context, sid string, at time.Time) error {
 	return i.c.Denylist.DenySession(ctx, sid, i.deniedUntil(at))
 }
 
-// deniedUntil is when no access token issued before at can be alive any more.
-func (i *Issuer) deniedUntil(at time.Time) time.Time {
-	return at.Add(max(i.c.AccessTTL, denyAtLeast) + leewayOfVerifiers)
+// denialTime is how long a denial lasts.
+func (i *Issuer) denialTime() time.Duration {
+	return max(i.c.AccessTTL, denyAtLeast) + leewayOfVerifiers
 }
+
+// deniedUntil is when no access token issued before at can be alive any more.
+func (i *Issuer) deniedUntil(at time.Time) time.Time { return at.Add(i.denialTime()) }
 
 // denyAgain denies what is left of a session that was revoked before.
 func (i *Issuer) denyAgain(ctx context.Context, s *Session, now time.Time) error {
@@ -184,7 +187,7 @@ func (i *Issuer) ended(ctx context.Context, subject, except string, ids []string
 	defer cancel()
 	denials := map[string]time.Time{}
 	if i.c.Denylist != nil {
-		all, err := i.c.Store.List(ctx, subject, now.Add(now.Sub(i.deniedUntil(now))))
+		all, err := i.c.Store.List(ctx, subject, now.Add(-i.denialTime()))
 		for _, s := range all {
 			switch {
 			case s.ID == except:

@@ -85,11 +85,11 @@ var (
 // what is said here.
 //
 // Times are kept to the microsecond, what is below it is cut off, and come out in
-// UTC; the zero time stays zero. Text and Claims come out as they went in and
-// text is compared byte by byte, in any case and language. Values that go in and come out are copies:
-// who changes one changes nothing in the store. A method that returns an error
-// other than those above may or may not have had its effect, and can be called
-// again.
+// UTC; the zero time stays zero. Text and Claims come out as they went in, and
+// text is compared byte by byte, in any case and language. Values that go in and
+// come out are copies: who changes one changes nothing in the store. A method
+// that returns an error other than those above may or may not have had its
+// effect, and can be called again.
 type Store interface {
 	// Create adds a session. ErrSessionExists when its ID is taken;
 	// ErrSubjectRevoked when RevokeSubject has marked its subject at its
@@ -110,8 +110,9 @@ type Store interface {
 
 	// Rotate makes update in one atomic step, if the session exists, is at the
 	// generation from, which is less than update.Generation, is not revoked
-	// and has not reached one of its ends at update.RotatedAt; else it changes nothing and reports false. Of any
-	// number of calls with the same from, one reports true.
+	// and has not reached one of its ends at update.RotatedAt; else it changes
+	// nothing and reports false. Of any number of calls with the same from,
+	// one reports true.
 	Rotate(ctx context.Context, id string, from uint64, update Rotation) (bool, error)
 
 	// Revoke marks a session as revoked at the time given. After it has

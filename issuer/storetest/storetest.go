@@ -32,7 +32,7 @@ import (
 
 // Run holds the store that newStore makes to the contract of issuer.Store. Each
 // call of newStore returns an empty store; clean-up is for t.Cleanup. The clock
-// of the suite is time.Now.
+// of the suite is time.Now, and in one race it is ahead by some hours.
 func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 	for _, c := range []struct {
 		name string
