@@ -465,6 +465,8 @@ func TestALoginInFlightDoesNotSurviveARevocation(t *testing.T) { // AX-16
 			f := newFixture(t, func(c *issuer.Config) {
 				c.SingleSession = single
 				c.Authenticate = func(ctx ctx, c issuer.Credentials) (issuer.User, error) {
+					end, ok := ctx.Deadline()
+					assert.True(t, ok && time.Until(end) <= issuer.MaxLoginTime)
 					u, err := authenticate(ctx, c) // the account is good still
 					during()
 					return u, err
@@ -562,6 +564,10 @@ func TestSessionsOfAUser(t *testing.T) { // D11, AX-22
 	assert.Len(t, list(), 1)
 	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(phone.str("refresh_token")).reason)
 
+	skewed := f.login() // and then revoked by a clock that is ahead
+	require.NoError(t, f.store.Revoke(t.Context(), sid(t, skewed), f.now().Add(time.Minute)))
+	assert.Len(t, list(), 1)
+
 	third := f.login()
 	assert.Equal(t, 204, f.do("DELETE", "/auth/sessions?others=true", "", auth...).status)
 	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(third.str("refresh_token")).reason)
@@ -576,6 +582,15 @@ func TestOneSessionForEachUser(t *testing.T) { // JG-12, D11
 	assert.Equal(t, jwterrors.SessionRevoked, f.refresh(first.str("refresh_token")).reason)
 	assert.True(t, f.denied.has(sid(t, first)))
 	assert.Equal(t, 200, f.refresh(second.str("refresh_token")).status)
+
+	until := f.denied.sessions[sid(t, first)]
+	f.pass(time.Minute)
+	f.login()
+	assert.WithinDuration(t, until, f.denied.sessions[sid(t, first)], time.Millisecond, "a denial that is repeated lasts no longer")
+	f.pass(2 * time.Hour)
+	clear(f.denied.sessions)
+	f.login()
+	assert.Len(t, f.denied.sessions, 1, "and it is not repeated for ever")
 }
 
 func TestOfLoginsAtOnceOneSessionSurvives(t *testing.T) { // JG-12
