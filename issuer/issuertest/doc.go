@@ -24,11 +24,11 @@
 // A verifier gets the keys in the way that it gets them in production, or in one
 // that is quicker to write down:
 //
-//	middleware.JWKS(fake.JWKSURL(), ...)   over HTTP, from the loopback server or by Client
-//	middleware.Discover(fake.Issuer(), ...) likewise, from the metadata
-//	middleware.LocalJWKS(fake.JWKS)        without HTTP; it follows Rotate and Unpublish at once
-//	middleware.PublicKeys(...)             of KeyID and PublicKey, those of this moment
-//	middleware.HS256(fake.Secret())        for a fake of HS256, which publishes nothing
+//	middleware.JWKS(fake.JWKSURL(), ...)     over HTTP, from the loopback server or by Client
+//	middleware.Discover(fake.Issuer(), ...)  likewise, by way of the metadata
+//	middleware.LocalJWKS(fake.JWKS)          without HTTP; it follows Rotate and Unpublish at once
+//	middleware.PublicKeys(...)               of KeyID and PublicKey, which Rotate changes
+//	middleware.HS256(fake.Secret())          for a fake of HS256, which publishes nothing
 //
 // # Time
 //
@@ -36,8 +36,8 @@
 // both go by the same clock.
 //
 // In a bubble of testing/synctest, time.Sleep moves that clock as well. A real
-// socket keeps a bubble awake: set NoServer there, which starts none, and reach the
-// JWK Set by Client, which never needs one:
+// socket keeps a bubble awake, and the test would hang: set NoServer there, which
+// starts none, and reach the JWK Set by Client, which never needs one:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		fake := issuertest.New(t, issuertest.Config{NoServer: true})

@@ -32,8 +32,8 @@ type Token struct {
 	// and a time.Time becomes a NumericDate.
 	Claims map[string]any
 
-	// Header is for the JOSE header what Claims are for the payload. It says
-	// nothing of how the token is signed.
+	// Header is for the JOSE header what Claims are for the payload. It does
+	// not change how the token is signed, whatever "alg" it names.
 	Header map[string]any
 
 	// RawPayload and RawHeader replace the JSON, for what Claims and Header
@@ -46,7 +46,8 @@ type Token struct {
 	Forged bool
 
 	// UnknownKey signs with a key that was never published, under a "kid" of
-	// its own.
+	// its own. A verifier of HS256 that has no names for its secrets cannot tell
+	// it from Forged.
 	UnknownKey bool
 
 	// Algorithm signs with another algorithm under the "kid" of the issuer's
