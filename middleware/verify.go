@@ -133,6 +133,11 @@ func (m *Middleware) authentic(ctx context.Context, request *http.Request, is *i
 		if h, err = readHeader(t.Header, m.types, is.keys.allows); err != nil {
 			return nil, nil, nil, err
 		}
+	}
+	if t.Signature == "" { // what the algorithm "none" has was refused with it
+		return nil, nil, nil, errUnsigned
+	}
+	if !known {
 		if set, err = is.findKeys(ctx, now, set, h); err != nil {
 			return nil, nil, nil, err
 		}
@@ -258,6 +263,8 @@ func (k *key) verifies(t *decoded) bool {
 	}
 	return k.alg.method.Verify(t.SigningInput, t.signature, k.material) == nil
 }
+
+var errUnsigned = refuse(jwterrors.TokenFormatInvalid, errors.New("the signature is empty"))
 
 var errLongHeader = fmt.Errorf("the header has more than %d bytes", maxHeaderBytes)
 

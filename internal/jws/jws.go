@@ -33,7 +33,8 @@ type Token struct {
 
 // Cut cuts raw in its three segments. It refuses a raw that is longer than max
 // bytes before it looks at it, and one that has not three segments, or an empty
-// one. A JWE, which has five parts, is refused with an error that says so. The
+// header or payload. The signature is empty where there is none (RFC 7518, Section
+// 3.6). A JWE, which has five parts, is refused with an error that says so. The
 // characters of a segment are not looked at: AppendDecode does that.
 func Cut(raw string, max int) (Token, error) {
 	if len(raw) > max {
@@ -41,7 +42,7 @@ func Cut(raw string, max int) (Token, error) {
 	}
 	first := strings.IndexByte(raw, '.')
 	second := first + 1 + strings.IndexByte(raw[first+1:], '.')
-	if first <= 0 || second <= first+1 || second == len(raw)-1 {
+	if first <= 0 || second <= first+1 {
 		return Token{}, errParts
 	}
 	if strings.IndexByte(raw[second+1:], '.') >= 0 {
@@ -53,11 +54,15 @@ func Cut(raw string, max int) (Token, error) {
 	return Token{raw[:first], raw[first+1 : second], raw[second+1:], raw[:second]}, nil
 }
 
-// Split is Cut, and refuses any other character than base64url has.
+// Split is Cut, and refuses an empty signature and any other character than
+// base64url has.
 func Split(raw string, max int) (Token, error) {
 	t, err := Cut(raw, max)
 	if err != nil {
 		return t, err
+	}
+	if t.Signature == "" {
+		return Token{}, errParts
 	}
 	for i := range len(raw) {
 		if !alphabet[raw[i]] && raw[i] != '.' {
