@@ -72,7 +72,7 @@ func TestEachTokenIsRefusedForItsReason(t *testing.T) {
 		{"forged and expired", issuertest.Token{Forged: true, Expired: true}, jwterrors.TokenSignatureInvalid},
 		{"another algorithm", issuertest.Token{Algorithm: issuer.EdDSA}, jwterrors.TokenSignatureInvalid},
 		{"the public key as a secret", issuertest.Token{Algorithm: issuer.HS256}, jwterrors.TokenSignatureInvalid},
-		{"no signature", issuertest.Token{Algorithm: "none"}, jwterrors.TokenFormatInvalid},
+		{"no signature", issuertest.Token{Algorithm: "none"}, jwterrors.TokenSignatureInvalid},
 		{"no algorithm", issuertest.Token{Header: map[string]any{"alg": "none"}}, jwterrors.TokenSignatureInvalid},
 		{"an unknown key", issuertest.Token{UnknownKey: true}, jwterrors.TokenKeyUnknown},
 		{"expired", issuertest.Token{Expired: true}, jwterrors.TokenExpired},
