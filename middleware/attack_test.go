@@ -21,10 +21,10 @@ import (
 // serve runs a server that is protected by auth and answers with the subject.
 func serve(t testing.TB, auth *middleware.Middleware) string {
 	t.Helper()
-	server := httptest.NewServer(auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(explained(t, auth, auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := middleware.FromContext(r.Context())
 		_, _ = io.WriteString(w, c.Subject)
-	})))
+	}))))
 	t.Cleanup(server.Close)
 	return server.URL
 }

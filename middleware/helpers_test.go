@@ -154,3 +154,9 @@ func jwk(public crypto.PublicKey, members object) object {
 func jwkSet(keys ...object) []byte {
 	return must(json.Marshal(object{"keys": keys}))
 }
+
+// decode is the reverse of encode, or "" for what is none.
+func decode(segment string) string {
+	b, _ := base64.RawURLEncoding.DecodeString(segment)
+	return string(b)
+}
