@@ -87,6 +87,10 @@ func newApp(o options, log *slog.Logger) (*app, error) {
 	mux.Handle("GET /api/admin", auth.Handler(middleware.RequireScopes("admin")(http.HandlerFunc(me))))
 	mux.Handle("POST /api/echo", auth.Handler(http.HandlerFunc(echo)))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	if o.inspect {
+		mux.Handle("GET /inspect", inspect(auth))
+		mux.Handle("POST /inspect", inspect(auth))
+	}
 	a.Handler = mux
 	return a, nil
 }

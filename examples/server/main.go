@@ -7,7 +7,8 @@
 //		-d '{"username":"alice","password":"correct horse battery staple"}'
 //
 // It prints "listening on http://HOST:PORT" when it is ready. SIGHUP rotates
-// the signing key; SIGINT and SIGTERM let running requests end and stop it.
+// the signing key; SIGINT and SIGTERM let running requests end and stop it. With
+// -inspect there is a page, /inspect, that explains tokens to developers.
 package main
 
 import (

@@ -15,6 +15,7 @@ type options struct {
 	accessTTL, refreshTTL, grace, leeway time.Duration
 	clockOffset                          time.Duration
 	trust                                []trusted
+	inspect                              bool
 }
 
 // trusted is another issuer whose tokens the API accepts.
@@ -36,6 +37,7 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.grace, "grace", 30*time.Second, "how long a rotated refresh token still answers; 0 is strict")
 	flags.DurationVar(&o.leeway, "leeway", 30*time.Second, "clock skew that verification tolerates")
 	flags.DurationVar(&o.clockOffset, "clock-offset", 0, "shift this server's clock")
+	flags.BoolVar(&o.inspect, "inspect", false, "serve /inspect, a page that explains tokens; for development, on a loopback -addr only")
 	flags.Func("trust", "accept another issuer: issuer=URL,jwks=URL,audience=A,alg=RS256 (repeatable)", func(s string) error {
 		t, err := parseTrust(s)
 		o.trust = append(o.trust, t)
@@ -46,6 +48,9 @@ func parse(args []string) (options, error) {
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if o.inspect && !isLoopback(o.addr) {
+		return o, fmt.Errorf("-inspect is for development: -addr %q is no loopback address", o.addr)
 	}
 	return o, nil
 }
