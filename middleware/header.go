@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -30,6 +31,9 @@ func readHeader(segment string, types []string, allows func(*algorithm) bool) (*
 	if err != nil {
 		return nil, refuse(jwterrors.TokenFormatInvalid, err)
 	}
+	if bytes.Count(data, []byte{','}) > maxHeaderCommas {
+		return nil, errManyMembers
+	}
 	f := scanHeader(string(data))
 	if f == nil {
 		if f, err = readHeaderSlowly(data); err != nil {
@@ -53,6 +57,12 @@ func readHeader(segment string, types []string, allows func(*algorithm) bool) (*
 // maxHeaderBytes limits the length of an encoded header, in bytes. What counts in
 // one is short, and a long one would cost more to read than its signature.
 const maxHeaderBytes = 2048
+
+// maxHeaderCommas limits the commas in a header, and so its members and what is
+// listed in them: many small ones are short and take long to read.
+const maxHeaderCommas = 32
+
+var errManyMembers = refuse(jwterrors.TokenFormatInvalid, fmt.Errorf("the header has more than %d commas", maxHeaderCommas))
 
 // headerFields are the members of a header that count.
 type headerFields struct {
