@@ -63,4 +63,94 @@
 // what a user may do with which object. A token is
 // a bearer token: who has it can use it. One Middleware serves one audience;
 // make another for a service that must not accept the same tokens.
+//
+// # RFC 8725, rule by rule
+//
+// The current practices for JSON Web Tokens (RFC 8725, Section 3), what is done
+// about each, and the tests that prove it.
+//
+//	3.1  the caller says which algorithms there are; a key has one
+//	     Each key has one algorithm, and a header cannot choose another.
+//	     TestEveryAlgorithm TestEveryAlgorithmWithASecret TestAttacks TestTheAlgorithmsAreOurOwn
+//	3.2  no algorithm that is weak, none least of all
+//	     "none" is no algorithm here in any spelling; RSA keys have 2048 bits.
+//	     TestAttacks TestMistakesInTheConfig TestWhichKeysOfASet TestTheSaltOfPSS
+//	3.3  all cryptography is checked, or the whole token is refused
+//	     Nothing that a token says is believed before its signature.
+//	     TestHostileRequests TestPrecedence FuzzVerify
+//	3.4  what goes into the cryptography is checked
+//	     A point is on its curve, modulus and exponent are what they can be.
+//	     TestMistakesInTheConfig TestWhichKeysOfASet
+//	3.5  keys cannot be guessed
+//	     A secret is as long as its hash; a shorter one is refused by New.
+//	     TestMistakesInTheConfig
+//	3.6  no compression before encryption
+//	     There is no encryption: a JWE is refused for its form, unread.
+//	     TestAttacks TestTheFormIsLookedAtFirst
+//	3.7  JSON is UTF-8
+//	     Header and claims that are not are refused.
+//	     TestAttacks FuzzSigned
+//	3.8  issuer and subject are checked, and keys belong to the issuer
+//	     "iss" is required and compared byte by byte, each issuer has keys of
+//	     its own. The subject is left to UserKey and Validate.
+//	     TestSeveralIssuers TestTwoTenantsWithOneKid TestTheUserKey TestValidate
+//	3.9  the audience is required and checked
+//	     TestAttacks TestOneTokenAtTwoAudiences TestTwoAudiencesUnderTraffic
+//	3.10 what is received is not trusted
+//	     "kid" is a name to compare and nothing else; "jku", "jwk", "x5u" and
+//	     "x5c" are ignored; an unknown kid cannot cause fetches at will.
+//	     TestAttacks TestForgedKids TestAForgedKidIsRemembered
+//	3.11 tokens have a type
+//	     "typ" is compared with Config.TokenTypes, at+jwt alone if so wanted.
+//	     TestTokenTypes TestAttacks
+//	3.12 one kind of token does not pass for another
+//	     Refresh, ID, logout tokens and DPoP proofs are told by type and claims.
+//	     TestAttacks TestTokenTypes TestNobodyIsAskedAboutAToken
+//
+// And what its revision is about to add, as far as it is known:
+//
+//	one spelling     base64url without padding, line breaks and stray bits:
+//	                 TestAttacks TestLineBreaksInTheToken TestAnAlteredTokenIsNotTheOneBefore
+//	one meaning      no member twice, and no registered one in another case:
+//	                 TestAttacks FuzzSigned
+//	crit             no extension is known, so none passes:
+//	                 TestAttacks
+//	JWE              five parts, and "enc" in three, are never a JWS:
+//	                 TestAttacks TestTheFormIsLookedAtFirst
+//	limits           length before parts, members before JSON, depth:
+//	                 TestAMegabyteIsRefusedUnread TestAHeaderOfManyMembersIsRefusedUnread TestAttacks
+//
+// # RFC 6750, rule by rule
+//
+// Bearer tokens, and their threats (RFC 6750, Section 5).
+//
+//	2    one way to send a token in a request: two are a 400
+//	     TestWhereTheTokenIs TestTheAuthorizationHeader
+//	2.1  the Authorization header, which is always understood
+//	     The scheme in any case, spaces, one token; no lists, no tabs.
+//	     TestTheAuthorizationHeader FuzzAuthorization
+//	2.2  the form of a POST, of its type, with one such parameter
+//	     Off by default, bounded; the handler reads it as before.
+//	     TestWhereTheTokenIs TestAFormThatWasReadBefore TestAFormThatBreaksOff
+//	2.3  the query, whose answers are private
+//	     Off by default; Cache-Control: no-store, private.
+//	     TestWhereTheTokenIs
+//	3    a challenge with every refusal, of one scheme, in printable ASCII
+//	     TestHostileRequests TestHostileRequestsOverTCP TestRespondAndRealm TestRequireScopes
+//	3.1  the codes and their statuses; no code where no token came
+//	     TestTheReasonsOnTheWire TestTheAuthorizationHeader TestRequireScopes
+//	4    answers with a token are not stored
+//	     The issuer's. A refusal is not stored, either.
+//	     TestHostileRequests
+//	5.1  manufacture, disclosure, redirect, replay
+//	     A signature; nothing secret in logs and answers; the audience; an end
+//	     to each token, and a denylist before it.
+//	     TestHostileRequests TestNoTokenIsShown TestOneTokenAtTwoAudiences
+//	     TestTimeAtItsLimits TestDenylist TestRotationAndRevocationUnderTraffic
+//	5.2  what is done about them
+//	     Keys come over TLS. That tokens do is the caller's part.
+//	     TestMistakesInTheConfig TestRedirects
+//	5.3  no cookies that others can make a browser send, no URLs, short lives
+//	     A cookie is guarded against other origins; MaxLifetime; URLs are off.
+//	     TestCookieOrigins TestWhereTheTokenIs TestTimeAtItsLimits
 package middleware
