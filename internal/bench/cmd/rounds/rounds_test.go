@@ -95,6 +95,27 @@ func TestTargetsAreJudged(t *testing.T) {
 	assert.Equal(t, "not measured", issuing.must.verdict(issuing.value))
 }
 
+func TestWhatGrowsIsJudged(t *testing.T) {
+	for _, target := range targets(read(t, `
+BenchmarkKeys/alg=ES256/keys=1/mode=serial/impl=tokenloop-2   	1000	100 ns/op
+BenchmarkKeys/alg=ES256/keys=10/mode=serial/impl=tokenloop-2  	1000	110 ns/op
+BenchmarkKeys/alg=ES256/keys=100/mode=serial/impl=tokenloop-2 	1000	120 ns/op
+BenchmarkDenylist/alg=HS256/sight=first/entries=0/mode=serial/impl=tokenloop-2        	1000	100 ns/op
+BenchmarkDenylist/alg=HS256/sight=first/entries=1000000/mode=serial/impl=tokenloop-2  	1000	160 ns/op
+`)) {
+		switch target.what {
+		case "100 keys, ES256, of one key":
+			assert.InDelta(t, 1.2, target.value, 1e-9)
+			assert.Equal(t, "met", target.must.verdict(target.value))
+			assert.Equal(t, "**missed**", target.stretch.verdict(target.value))
+		case "a million entries in the denylist, first sight, of none":
+			assert.Equal(t, "**missed**", target.must.verdict(target.value))
+		default:
+			assert.True(t, math.IsNaN(target.value), target.what)
+		}
+	}
+}
+
 func TestALimitIsMetAtTheLimit(t *testing.T) {
 	assert.Equal(t, "met", atMost(2).verdict(2))
 	assert.Equal(t, "**missed**", atMost(2).verdict(2.001))

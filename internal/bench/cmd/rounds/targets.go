@@ -113,6 +113,16 @@ func targets(r *results) []target {
 		}
 	}
 
+	// What grows with the service costs a request the same.
+	scaling := func(group string, n int) *row { return r.find(fmt.Sprintf(group, n), us) }
+	const byKeys, byFirst, byRepeat = "Keys/alg=ES256/keys=%d/mode=serial",
+		"Denylist/alg=HS256/sight=first/entries=%d/mode=serial", "Denylist/alg=HS256/sight=repeat/entries=%d/mode=serial"
+	all = append(all,
+		target{"100 keys, ES256, of one key", ratio(scaling(byKeys, 100), scaling(byKeys, 1)), atMost(1.25), atMost(1.1)},
+		target{"a million entries in the denylist, first sight, of none", ratio(scaling(byFirst, 1_000_000), scaling(byFirst, 0)), atMost(1.5), atMost(1.25)},
+		target{"a million entries in the denylist, seen before, of a thousand", ratio(scaling(byRepeat, 1_000_000), scaling(byRepeat, 1000)), atMost(2), atMost(1.5)},
+	)
+
 	issue := func(alg, impl string) *row { return r.find("Issue/alg="+alg+"/mode=serial", impl) }
 	all = append(all,
 		target{"issuing, HS256, of golang-jwt", ratio(issue("HS256", us), issue("HS256", "golang-jwt")), atMost(0.4), none},
