@@ -118,7 +118,8 @@
 //	JWE              five parts, and "enc" in three, are never a JWS:
 //	                 TestAttacks TestTheFormIsLookedAtFirst
 //	limits           length before parts, members before JSON, depth:
-//	                 TestAMegabyteIsRefusedUnread TestAHeaderOfManyMembersIsRefusedUnread TestAttacks
+//	                 TestAMegabyteIsRefusedUnread TestAHeaderOfManyMembersIsRefusedUnread
+//	                 TestAPayloadOfManyMembersIsReadAfterItsSignature TestAttacks
 //
 // # RFC 6750, rule by rule
 //

@@ -267,10 +267,17 @@ var attacks = []struct {
 			n = 8192 - len(token) - 8 + r.IntN(16) // at the limit
 		}
 		inHeader := 500 + r.IntN(4500) // some are short enough to be read
-		switch r.IntN(4) {
-		case 0: // many brackets in a header
+		switch r.IntN(5) {
+		case 0: // many members in a payload, one of them not of the plain form
+			var b strings.Builder
+			for i := range inHeader / 8 {
+				fmt.Fprintf(&b, `"%d":0,`, i)
+			}
+			payload := `{` + b.String() + one(r, `"\u0061":0,`, `"ISS":0,`, `"exp":1.5,`) + `"iss":"` + one(r, issuer, otherIssuer, "x") + `"}`
+			return bearerOf(token[:strings.IndexByte(token, '.')+1] + encode(payload) + token[strings.LastIndexByte(token, '.'):])
+		case 1: // many brackets in a header
 			return bearerOf(encode(`{"alg":"HS256","x":`+strings.Repeat(one(r, "[", `{"a":`), inHeader/5)) + token[strings.IndexByte(token, '.'):])
-		case 1: // many members
+		case 2: // many members
 			var b strings.Builder
 			for i := range inHeader / 8 {
 				fmt.Fprintf(&b, `"%d":0,`, i)
@@ -619,6 +626,48 @@ func TestAHeaderOfManyMembersIsRefusedUnread(t *testing.T) {
 			if c.reason != "" {
 				assert.Less(t, testing.AllocsPerRun(20, func() { _ = verify(auth, token) }), 10.0)
 			}
+		})
+	}
+}
+
+// Where there are several issuers, the payload tells whose keys to take, before
+// its signature. That costs little however it is spelled, and finds the issuer.
+func TestAPayloadOfManyMembersIsReadAfterItsSignature(t *testing.T) {
+	w := newHostileWorld(t)
+	l := w.lanes[slices.IndexFunc(w.lanes, func(l *lane) bool { return l.method == jwt.SigningMethodEdDSA })]
+	var many strings.Builder
+	for i := range 600 {
+		fmt.Fprintf(&many, `"%d":0,`, i)
+	}
+	rest := strings.TrimPrefix(text(l.claims.with("iss", nil)), "{")
+	escaped := strings.ReplaceAll(otherIssuer, "/", `\/`)
+	for name, payload := range map[string]string{
+		"a name in escapes":          `{"\u0061":0,` + many.String() + `"iss":"` + otherIssuer + `",` + rest,
+		"a time with a fraction":     `{"iss":"` + otherIssuer + `","nbf":1.5,` + many.String() + rest,
+		"the issuer in escapes":      `{ "iss" : "` + escaped + `",` + many.String() + rest,
+		"another issuer in an array": `{"a":["iss",{"iss":"` + issuer + `"}],"b":"\u0061","c":"iss","nbf":1.5,"iss":"` + otherIssuer + `",` + rest,
+		"brackets in a string":       `{"a":"{[\"iss\":","nbf":1.5,"iss":"` + otherIssuer + `",` + rest,
+	} {
+		t.Run(name, func(t *testing.T) {
+			passed := false
+			w.passed = func(*http.Request) { passed = true }
+			w.handler.ServeHTTP(httptest.NewRecorder(), request("Bearer "+sign(l.method, l.right, l.header, payload)))
+			assert.True(t, passed, "signed by its issuer")
+			forged := request("Bearer " + sign(l.method, l.wrong, l.header, payload))
+			answer := httptest.NewRecorder()
+			w.handler.ServeHTTP(answer, forged)
+			assert.Contains(t, answer.Body.String(), "AUTH_TOKEN_SIGNATURE_INVALID")
+			assert.Less(t, testing.AllocsPerRun(20, func() { w.handler.ServeHTTP(httptest.NewRecorder(), forged) }), 40.0)
+		})
+	}
+	for name, payload := range map[string]string{
+		"no issuer": `{"nbf":1.5,` + rest, "an issuer that is none": `{"iss":1,"nbf":1.5,` + rest, "it breaks off": `{"nbf":1.5,"iss":"`, "no JSON": `iss`, "two": `{"iss":"` + otherIssuer + `","iss":"` + issuer + `",` + rest,
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer := httptest.NewRecorder()
+			w.passed = func(*http.Request) { t.Error("it passed") }
+			w.handler.ServeHTTP(answer, request("Bearer "+sign(l.method, l.right, l.header, payload)))
+			assert.Equal(t, 401, answer.Code)
 		})
 	}
 }

@@ -208,10 +208,12 @@ func (m *Middleware) issuerOf(ctx context.Context, request *http.Request, payloa
 	if len(m.issuers) == 1 {
 		return m.issuers[0], nil, nil
 	}
-	r, err := readClaims(string(payload))
-	name := ""
-	if err == nil {
+	claims, name := string(payload), ""
+	r := scanClaims(claims)
+	if r != nil {
 		name = r.Issuer
+	} else { // what is not of the plain form is not worth more before its signature
+		name = scanIssuer(claims)
 	}
 	if m.resolve != nil {
 		is, err := m.resolved(ctx, request, name)
