@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,4 +214,72 @@ func TestDenylistWhileInUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A list grows and is swept while it is asked: nothing that is denied is missed, and
+// nothing else is taken for it.
+func TestALongDenylist(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var later atomic.Int64
+	d := middleware.NewDenylist(middleware.DenylistOptions{Now: func() time.Time { return now.Add(time.Duration(later.Load())) }})
+	ctx, n := t.Context(), 50_000
+	var denied atomic.Int64
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for i := 0; denied.Load() < int64(n); i++ {
+				known := int(denied.Load())
+				if known == 0 {
+					continue
+				}
+				sid := i % known
+				if yes, err := d.Revoked(ctx, fmt.Sprint("s-", sid), fmt.Sprint("s-", sid), fmt.Sprint("s-", sid), now); err != nil || !yes {
+					assert.Fail(t, "a session that was denied is not", "%d of %d: %v", sid, known, err)
+					return
+				}
+				if yes, _ := d.Revoked(ctx, fmt.Sprint("other-", i), fmt.Sprint("s-", sid), fmt.Sprint("s-", sid), now); yes {
+					assert.Fail(t, "a session that was not denied is")
+					return
+				}
+			}
+		})
+	}
+	for i := range n {
+		require.NoError(t, d.DenySession(ctx, fmt.Sprint("s-", i), now.Add(time.Hour)))
+		denied.Store(int64(i + 1))
+	}
+	wg.Wait()
+	// Those that have expired make room, and those that were denied again stay.
+	for i := range n / 2 {
+		require.NoError(t, d.DenySession(ctx, fmt.Sprint("s-", i), now.Add(3*time.Hour)))
+	}
+	later.Store(int64(2 * time.Hour))
+	for i := range 2 * n {
+		require.NoError(t, d.DenyToken(ctx, fmt.Sprint("j-", i), now.Add(3*time.Hour)))
+	}
+	for i := range n {
+		yes, err := d.Revoked(ctx, fmt.Sprint("s-", i), "", "", now)
+		require.NoError(t, err)
+		require.Equal(t, i < n/2, yes, i)
+	}
+}
+
+// Dates that no clock reaches are dates, too.
+func TestADenialForEver(t *testing.T) {
+	d := middleware.NewDenylist(middleware.DenylistOptions{})
+	ctx, never := t.Context(), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+	require.NoError(t, d.DenySession(ctx, "s", never))
+	require.NoError(t, d.DenySubject(ctx, "u", never, never))
+	for _, issued := range []time.Time{{}, time.Unix(0, 0), time.Now()} {
+		yes, err := d.Revoked(ctx, "s", "", "", issued)
+		require.NoError(t, err)
+		assert.True(t, yes)
+		yes, err = d.Revoked(ctx, "", "", "u", issued)
+		require.NoError(t, err)
+		assert.True(t, yes, issued)
+	}
+	require.NoError(t, d.DenySubject(ctx, "v", time.Time{}, never))
+	yes, err := d.Revoked(ctx, "", "", "v", time.Unix(0, 0))
+	require.NoError(t, err)
+	assert.False(t, yes)
 }
