@@ -30,10 +30,13 @@ type Responder struct {
 // 503 carries Retry-After, of one second at least.
 func (p Responder) Respond(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
-	status := e.answerStatus(false)
-	h := w.Header()
-	p.header(h, e, status, problemType)
-	if known, ok := plain[e.Reason]; ok && e.Message == "" && status == known.status {
+	known, ok := plain[e.Reason]
+	status := known.status
+	if !ok || e.Reason == RequestInvalid {
+		status = e.answerStatus(false)
+	}
+	p.header(w.Header(), e, known.challenge, status, problemType)
+	if ok && e.Message == "" && status == known.status {
 		w.WriteHeader(status)
 		_, _ = w.Write(known.body) // a client that left needs no answer
 		return
@@ -47,7 +50,7 @@ func (p Responder) Respond(w http.ResponseWriter, r *http.Request, err error) {
 func (p Responder) RespondOAuth(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
 	status := e.answerStatus(true)
-	p.header(w.Header(), e, status, "application/json")
+	p.header(w.Header(), e, plain[e.Reason].challenge, status, "application/json")
 	code := e.Reason.OAuthCode()
 	if code == "" {
 		code = "invalid_request"
@@ -122,16 +125,18 @@ func (e *Error) answerStatus(oauth bool) int {
 }
 
 // header sets the fields. Their values are in one array, and none of them can grow
-// into the next.
-func (p Responder) header(h http.Header, e *Error, status int, contentType string) {
-	delete(h, "Content-Length") // it was another body's
+// into the next. The challenge is that of the reason alone.
+func (p Responder) header(h http.Header, e *Error, challenge string, status int, contentType string) {
+	if len(h) > 0 {
+		delete(h, "Content-Length") // it was another body's
+	}
 	v := []string{"no-store", "nosniff", contentType, ""}
 	h["Cache-Control"], h["X-Content-Type-Options"], h["Content-Type"] = v[0:1:1], v[1:2:2], v[2:3:3]
 	switch status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		h.Set("Retry-After", strconv.FormatInt(max(seconds(e.RetryAfter), 1), 10))
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusBadRequest:
-		if v[3] = p.challenge(e); v[3] == "" {
+		if v[3] = p.challenge(e, challenge); v[3] == "" {
 			return
 		}
 		if before := h["Www-Authenticate"]; len(before) > 0 {
@@ -152,12 +157,17 @@ func write(w http.ResponseWriter, status int, body any) {
 // authenticate for: a refresh request without a token, for example. Whatever
 // err holds, the value is one line of printable ASCII and every parameter stays
 // within its quotes.
-func (p Responder) Challenge(err error) string { return p.challenge(asError(err)) }
+func (p Responder) Challenge(err error) string {
+	e := asError(err)
+	return p.challenge(e, plain[e.Reason].challenge)
+}
 
-func (p Responder) challenge(e *Error) string {
-	if known, ok := plain[e.Reason]; ok && p == (Responder{}) && e.Message == "" &&
+// challenge returns known, which is that of the reason alone or "", where there is
+// no more to say.
+func (p Responder) challenge(e *Error, known string) string {
+	if known != "" && p == (Responder{}) && e.Message == "" &&
 		len(e.Scopes) == 0 && len(e.ACRValues) == 0 && e.MaxAge <= 0 {
-		return known.challenge
+		return known
 	}
 	return p.buildChallenge(e)
 }

@@ -215,7 +215,7 @@ func (r *record) packed(share bool) *record {
 	p.context, p.remembered = authContext{}, true
 	all := slices.Concat(r.Audience, r.Scopes, r.AMR)
 	copy(p.lists[:], all)
-	p.used = len(all)
+	p.used = int32(len(all))
 	kept := p.copy()
 	if share {
 		kept.shared = &p.copy().Claims
@@ -227,7 +227,7 @@ func (r *record) packed(share bool) *record {
 func (r *record) copy() *record {
 	c := *r
 	c.shared = nil
-	if r.used > len(r.lists) {
+	if int(r.used) > len(r.lists) {
 		c.Audience, c.Scopes, c.AMR = slices.Clone(r.Audience), slices.Clone(r.Scopes), slices.Clone(r.AMR)
 		return &c
 	}
@@ -239,8 +239,8 @@ func (r *record) copy() *record {
 	if j > i {
 		c.Scopes = c.lists[i:j:j]
 	}
-	if r.used > j {
-		c.AMR = c.lists[j:r.used:r.used]
+	if n := int(r.used); n > j {
+		c.AMR = c.lists[j:n:n]
 	}
 	return &c
 }

@@ -79,12 +79,12 @@ func (c *Claims) LogValue() slog.Value {
 // a request allocates one thing for all this.
 type record struct {
 	Claims
-	kind       string // of a token that is no access token: "refresh", for example
 	lists      [4]string
-	used       int     // of lists
-	remembered bool    // from the cache
 	shared     *Claims // for handlers, where the record belongs to the cache; else nil
 	context    authContext
+	used       int32 // of lists
+	kind       kind  // of a token that is no access token
+	remembered bool  // from the cache
 }
 
 // out returns the claims for handlers.
@@ -120,6 +120,11 @@ func readClaims(payload string) (*record, error) {
 // refresh, ID and logout tokens of several products.
 var otherKinds = []string{"refresh", "refresh_token", "offline", "id", "id_token", "logout"}
 
+// A kind is the place of one of otherKinds, from 1 on. Zero is an access token.
+type kind uint8
+
+func (k kind) String() string { return otherKinds[k-1] }
+
 // kindClaims are the names of claims that such a value is found in.
 var kindClaims = []string{"type", "typ", "token_type", "token_use"}
 
@@ -129,12 +134,9 @@ var onlyInIDTokens = []string{"at_hash", "c_hash"}
 
 const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 
-// kindOf returns which of otherKinds value is, or "".
-func kindOf(value string) string {
-	if value = strings.ToLower(value); slices.Contains(otherKinds, value) {
-		return value
-	}
-	return ""
+// kindOf returns which of otherKinds value is, or 0.
+func kindOf(value string) kind {
+	return kind(slices.Index(otherKinds, strings.ToLower(value)) + 1)
 }
 
 // sensitive are the names of which other spellings ("Scope") are refused, beside
@@ -226,32 +228,32 @@ func splitScopes(list []string, s string) []string {
 	return list
 }
 
-func kindByMembers(members map[string]json.RawMessage) string {
+func kindByMembers(members map[string]json.RawMessage) kind {
 	for _, name := range kindClaims {
 		if value, err := jws.String(members[name]); err == nil {
-			if kind := kindOf(value); kind != "" {
+			if kind := kindOf(value); kind != 0 {
 				return kind
 			}
 		}
 	}
 	for _, name := range onlyInIDTokens {
 		if _, ok := members[name]; ok {
-			return "id"
+			return kindOf("id")
 		}
 	}
 	var events map[string]json.RawMessage
 	if json.Unmarshal(members["events"], &events) == nil {
 		if _, ok := events[logoutEvent]; ok {
-			return "logout"
+			return kindOf("logout")
 		}
 	}
-	return ""
+	return 0
 }
 
 // judgeKind refuses claims of a token that is no access token.
 func (r *record) judgeKind() error {
-	if r.kind == "" {
+	if r.kind == 0 {
 		return nil
 	}
-	return refuse(jwterrors.TokenTypeInvalid, fmt.Errorf("the claims are those of a token of the kind %q", r.kind))
+	return refuse(jwterrors.TokenTypeInvalid, fmt.Errorf("the claims are those of a token of the kind %q", r.kind.String()))
 }

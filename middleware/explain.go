@@ -179,12 +179,13 @@ func judged(ok bool, name string, reason jwterrors.Reason, expected, found strin
 	return failed(name, reason, expected, found)
 }
 
-// format explains decode, and reports whether there is more to be read.
+// format explains decoded.read, and reports whether there is more to be read.
 func (x *explaining) format(token string, room *[]byte) (decoded, bool) {
 	const shape = "three parts of base64url, with dots between them"
 	short := len(token) <= x.m.maxTokenBytes
 	length := judged(short, "length", jwterrors.TokenFormatInvalid, fmt.Sprintf("at most %d bytes", x.m.maxTokenBytes), fmt.Sprintf("%d bytes", len(token)))
-	t, err := decode(token, x.m.maxTokenBytes, room)
+	var t decoded
+	err := t.read(token, x.m.maxTokenBytes, room)
 	switch {
 	case !short:
 		x.settle(err, "format", length, skipped("format", "the token is too long to be read"))
@@ -196,7 +197,7 @@ func (x *explaining) format(token string, room *[]byte) (decoded, bool) {
 	return t, err == nil
 }
 
-// token explains what follows on decode.
+// token explains what follows on decoded.read.
 func (x *explaining) token(ctx context.Context, t *decoded) {
 	is := x.issuer(ctx, t.payload)
 	h := x.header(t.Header, is)
@@ -385,7 +386,7 @@ func (x *explaining) payload(data []byte) *record {
 func (x *explaining) claims(r *record, is *issuer) {
 	kind := passed("kind", "an access token", "nothing else")
 	if r.judgeKind() != nil {
-		kind = failed("kind", jwterrors.TokenTypeInvalid, "an access token", fmt.Sprintf("the claims of one of the kind %q", r.kind))
+		kind = failed("kind", jwterrors.TokenTypeInvalid, "an access token", fmt.Sprintf("the claims of one of the kind %q", r.kind.String()))
 	}
 	required := skipped("required", "there are no RequiredClaims")
 	if len(x.m.required) > 0 {

@@ -16,19 +16,28 @@ type macs struct {
 
 type mac struct {
 	hash.Hash
-	sum []byte
+	input, sum []byte
 }
 
 func newMACs(h crypto.Hash, secret []byte) *macs {
-	return &macs{sync.Pool{New: func() any { return &mac{hmac.New(h.New, secret), make([]byte, 0, h.Size())} }}}
+	return &macs{sync.Pool{New: func() any { return &mac{Hash: hmac.New(h.New, secret)} }}}
 }
 
 // verify reports, in a time that does not depend on where they differ, whether
 // signature is that of input.
-func (m *macs) verify(input, signature []byte) bool {
+func (m *macs) verify(input string, signature []byte) bool {
 	one := m.pool.Get().(*mac)
 	defer m.pool.Put(one)
 	one.Reset()
-	one.Write(input)
-	return hmac.Equal(one.Sum(one.sum), signature)
+	for rest := input; rest != ""; { // a part at a time, since a mac takes no strings
+		n := min(len(rest), maxPart)
+		one.input = append(one.input[:0], rest[:n]...)
+		one.Write(one.input)
+		rest = rest[n:]
+	}
+	one.sum = one.Sum(one.sum[:0])
+	return hmac.Equal(one.sum, signature)
 }
+
+// maxPart limits what a mac keeps in memory, in bytes.
+const maxPart = 4096

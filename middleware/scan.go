@@ -68,7 +68,7 @@ func scanClaims(payload string) *record {
 				ok = s.texts(r, &r.Scopes)
 			}
 		case "type", "typ", "token_type", "token_use":
-			ok = others.add(name, true) && s.text(&kind) && kindOf(kind) == ""
+			ok = others.add(name, true) && s.text(&kind) && kindOf(kind) == 0
 		case "at_hash", "c_hash", "events":
 			return nil
 		default:
@@ -114,8 +114,8 @@ func (r *record) room() []string {
 
 // keep takes list, which was appended to room, out of that space.
 func (r *record) keep(list []string) []string {
-	if n := len(list); r.used+n <= len(r.lists) {
-		r.used += n
+	if n := int(r.used) + len(list); n <= len(r.lists) {
+		r.used = int32(n)
 	}
 	return list[:len(list):len(list)]
 }

@@ -116,7 +116,8 @@ func (m *Middleware) firstSight(ctx context.Context, request *http.Request, is *
 func (m *Middleware) authentic(ctx context.Context, request *http.Request, is *issuer, token string, now time.Time) (*record, *issuer, *keySet, error) {
 	room := rooms.Get().(*[]byte)
 	defer rooms.Put(room)
-	t, err := decode(token, m.maxTokenBytes, room)
+	var t decoded
+	err := t.read(token, m.maxTokenBytes, room)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -162,7 +163,6 @@ func (m *Middleware) authentic(ctx context.Context, request *http.Request, is *i
 // are in a room, and good only for as long as that is not given back.
 type decoded struct {
 	jws.Token
-	input     []byte // SigningInput
 	payload   []byte
 	signature []byte
 }
@@ -173,32 +173,27 @@ var rooms = sync.Pool{New: func() any { return new([]byte) }}
 // maxRoom is the size of the largest room that is kept, in bytes.
 const maxRoom = 32 << 10
 
-// decode cuts a token in its parts and makes sure that they are spelled in the
-// only way there is: of two spellings of one token, one could be revoked. The
-// header is left to the memo, which knows only some, and to readHeader.
-func decode(token string, max int, room *[]byte) (t decoded, err error) {
+// read cuts a token in its parts and makes sure that they are spelled in the only
+// way there is: of two spellings of one token, one could be revoked. The header is
+// left to the memo, which knows only some, and to readHeader.
+func (t *decoded) read(token string, max int, room *[]byte) (err error) {
 	if t.Token, err = jws.Cut(token, max); err != nil {
-		return t, refuse(jwterrors.TokenFormatInvalid, err)
+		return refuse(jwterrors.TokenFormatInvalid, err)
 	}
 	if len(t.Header) > maxHeaderBytes {
-		return t, refuse(jwterrors.TokenFormatInvalid, errLongHeader)
+		return errLongHeader
 	}
-	buffer := append(slices.Grow((*room)[:0], 2*len(token)), token...)
+	buffer := slices.Grow((*room)[:0], len(token))
 	if cap(buffer) <= maxRoom {
 		*room = buffer
 	}
-	n := len(t.SigningInput)
-	t.input = buffer[:n]
-	all, err := jws.AppendDecode(buffer, buffer[len(t.Header)+1:n])
-	if err == nil {
-		t.payload = all[len(buffer):]
-		all, err = jws.AppendDecode(all, buffer[n+1:])
-		t.signature = all[len(buffer)+len(t.payload):]
+	if t.payload, err = jws.AppendDecode(buffer, t.Payload); err == nil {
+		t.signature, err = jws.AppendDecode(t.payload[len(t.payload):], t.Signature)
 	}
 	if err != nil {
-		return t, refuse(jwterrors.TokenFormatInvalid, err)
+		return refuse(jwterrors.TokenFormatInvalid, err)
 	}
-	return t, nil
+	return nil
 }
 
 // issuerOf returns the issuer whose keys a token is verified with, and its
@@ -261,14 +256,14 @@ func (h *header) signed(t *decoded) bool {
 // verifies reports whether k signed the token.
 func (k *key) verifies(t *decoded) bool {
 	if k.macs != nil {
-		return k.macs.verify(t.input, t.signature)
+		return k.macs.verify(t.SigningInput, t.signature)
 	}
 	return k.alg.method.Verify(t.SigningInput, t.signature, k.material) == nil
 }
 
 var errUnsigned = refuse(jwterrors.TokenFormatInvalid, errors.New("the signature is empty"))
 
-var errLongHeader = fmt.Errorf("the header has more than %d bytes", maxHeaderBytes)
+var errLongHeader = refuse(jwterrors.TokenFormatInvalid, fmt.Errorf("the header has more than %d bytes", maxHeaderBytes))
 
 var errSignature = refuse(jwterrors.TokenSignatureInvalid, errors.New("the signature is not that of the key"))
 
@@ -325,22 +320,29 @@ func (m *Middleware) judgeTime(c *Claims, now time.Time) error {
 	case c.ExpiresAt.Sub(c.IssuedAt) >= m.maxLifetime:
 		return refuse(jwterrors.TokenExpirationInvalid, fmt.Errorf("the lifetime is not less than %v", m.maxLifetime))
 	case !now.Before(c.ExpiresAt.Add(m.leeway)):
-		return refuse(jwterrors.TokenExpired, clockError{"exp", now.Sub(c.ExpiresAt)})
+		return refuseTime(jwterrors.TokenExpired, "exp", now.Sub(c.ExpiresAt))
 	case c.NotBefore.After(now.Add(m.leeway)):
-		return refuse(jwterrors.TokenNotYetValid, clockError{"nbf", now.Sub(c.NotBefore)})
+		return refuseTime(jwterrors.TokenNotYetValid, "nbf", now.Sub(c.NotBefore))
 	case c.IssuedAt.After(now.Add(m.leeway)):
-		return refuse(jwterrors.TokenNotYetValid, clockError{"iat", now.Sub(c.IssuedAt)})
+		return refuseTime(jwterrors.TokenNotYetValid, "iat", now.Sub(c.IssuedAt))
 	}
 	return nil
 }
 
-// A clockError is why a token is not valid now. Most are never shown.
+// A clockError is why a token is not valid now. Most are never put into words.
 type clockError struct {
+	refusal
 	claim string
 	ago   time.Duration
 }
 
-func (e clockError) Error() string {
+func refuseTime(reason jwterrors.Reason, claim string, ago time.Duration) error {
+	e := &clockError{refusal{reason, nil}, claim, ago}
+	e.cause = e
+	return &e.refusal
+}
+
+func (e *clockError) Error() string {
 	if ago := e.ago.Round(time.Second); ago >= 0 {
 		return fmt.Sprintf("%q was %v ago", e.claim, ago)
 	}
