@@ -1,4 +1,15 @@
-// Package password keeps the passwords of users as hashes.
+// Package password keeps the passwords of users as hashes, and turns a look-up
+// of users into the Authenticate of an issuer:
+//
+//	hasher, err := password.New(password.Config{})
+//	...
+//	users, err := password.NewAuthenticator(password.AuthenticatorConfig{
+//		Hasher: hasher,
+//		Lookup: lookup,
+//		Update: update,
+//	})
+//	...
+//	iss, err := issuer.New(issuer.Config{Authenticate: users.Authenticate, ...})
 //
 // Hashes are made with argon2id (RFC 9106), or with bcrypt. The defaults are those
 // of the OWASP Password Storage Cheat Sheet.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/issuer"
 	"github.com/tokenloop/tokenloop/issuer/password"
 )
 
@@ -79,4 +80,64 @@ func ExampleHasher_String() {
 	hasher, err := password.New(password.Config{Algorithm: password.Bcrypt})
 	fmt.Println(hasher, err)
 	// Output: password.Hasher(bcrypt, cost 12) <nil>
+}
+
+func ExampleAccount_String() {
+	fmt.Println(password.Account{User: issuer.User{ID: "4711"}, Hash: "$2a$12$..."})
+	// Output: account of 4711
+}
+
+func ExampleNewAuthenticator() {
+	hasher, err := password.New(password.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	table := map[string]password.Account{ // of a database
+		"alice": {User: issuer.User{ID: "4711"}, Hash: "$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"},
+	}
+	users, err := password.NewAuthenticator(password.AuthenticatorConfig{
+		Hasher: hasher,
+		Lookup: func(_ context.Context, c issuer.Credentials) (password.Account, error) {
+			return table[c.Username], nil // the zero Account if there is none
+		},
+		Update: func(_ context.Context, id, old, next string) error {
+			fmt.Println("UPDATE users SET hash =", next[:9], "WHERE id =", id, "AND hash =", old[:6])
+			return nil
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	config := issuer.Config{Authenticate: users.Authenticate} // and more
+	_, err = config.Authenticate(context.Background(), issuer.Credentials{Username: "bob", Password: "U*U"})
+	fmt.Println(err)
+	user, err := config.Authenticate(context.Background(), issuer.Credentials{Username: "alice", Password: "U*U"})
+	fmt.Println(user.ID, err)
+	// Output:
+	// AUTH_CREDENTIALS_INVALID
+	// UPDATE users SET hash = $argon2id WHERE id = 4711 AND hash = $2y$05
+	// 4711 <nil>
+}
+
+func ExampleAuthenticator_Authenticate() {
+	hasher, err := password.New(password.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	users, err := password.NewAuthenticator(password.AuthenticatorConfig{
+		Hasher: hasher,
+		Lookup: func(context.Context, issuer.Credentials) (password.Account, error) {
+			return password.Account{}, errors.New("the database does not answer")
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = users.Authenticate(context.Background(), issuer.Credentials{Username: "alice", Password: "U*U"})
+	fmt.Println(err)
+	// Output: AUTH_STORE_UNAVAILABLE: password: look up the user: the database does not answer
 }
