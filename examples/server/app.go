@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,8 +12,8 @@ import (
 	"os"
 	"time"
 
-	jwterrors "github.com/tokenloop/tokenloop/errors"
 	"github.com/tokenloop/tokenloop/issuer"
+	"github.com/tokenloop/tokenloop/issuer/password"
 	"github.com/tokenloop/tokenloop/middleware"
 )
 
@@ -52,11 +51,15 @@ func newApp(o options, log *slog.Logger) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+	users, err := newUsers(log)
+	if err != nil {
+		return nil, err
+	}
 	denylist := middleware.NewDenylist(middleware.DenylistOptions{Now: a.now})
 	iss, err := issuer.New(issuer.Config{
 		Issuer: o.issuer, Audience: []string{o.audience}, Keys: a.ring,
 		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: a.store,
-		Authenticate: authenticate, Denylist: denylist, ClientID: "mobile",
+		Authenticate: users.Authenticate, Denylist: denylist, ClientID: "mobile",
 		AccessTTL: o.accessTTL, RefreshTTL: o.refreshTTL, Grace: orNegative(o.grace),
 		Logger: log, Now: a.now,
 		OnEvent: func(e issuer.Event) {
@@ -162,14 +165,26 @@ const (
 	userPassword = "correct horse battery staple"
 )
 
-// authenticate knows one user. A real one asks a directory and compares hashes.
-func authenticate(_ context.Context, c issuer.Credentials) (issuer.User, error) {
-	name := subtle.ConstantTimeCompare([]byte(c.Username), []byte(userName))
-	password := subtle.ConstantTimeCompare([]byte(c.Password), []byte(userPassword))
-	if name&password != 1 {
-		return issuer.User{}, jwterrors.CredentialsInvalid
+// newUsers returns a directory of one user. A real one asks a database.
+func newUsers(log *slog.Logger) (*password.Authenticator, error) {
+	hasher, err := password.New(password.Config{})
+	if err != nil {
+		return nil, err
 	}
-	return issuer.User{ID: userName, Scopes: []string{"api:read", "api:write"}}, nil
+	hash, err := hasher.Hash(context.Background(), userPassword)
+	if err != nil {
+		return nil, err
+	}
+	alice := password.Account{User: issuer.User{ID: userName, Scopes: []string{"api:read", "api:write"}}, Hash: hash}
+	return password.NewAuthenticator(password.AuthenticatorConfig{
+		Hasher: hasher, Logger: log,
+		Lookup: func(_ context.Context, c issuer.Credentials) (password.Account, error) {
+			if c.Username != userName {
+				return password.Account{}, nil
+			}
+			return alice, nil
+		},
+	})
 }
 
 // background removes expired sessions until ctx is done.
