@@ -181,8 +181,9 @@ func TestAHashIsRenewedAfterTheLogin(t *testing.T) {
 
 func TestWithoutUpdateHashesStayAsTheyAre(t *testing.T) {
 	encoded := hash(t, newHasher(t, cheapBcrypt), secret)
+	var log bytes.Buffer
 	a, err := password.NewAuthenticator(password.AuthenticatorConfig{
-		Hasher: newHasher(t, cheapArgon2id),
+		Hasher: newHasher(t, cheapArgon2id), Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		Lookup: func(context.Context, issuer.Credentials) (password.Account, error) {
 			return password.Account{User: issuer.User{ID: "1"}, Hash: encoded}, nil
 		},
@@ -190,6 +191,7 @@ func TestWithoutUpdateHashesStayAsTheyAre(t *testing.T) {
 	require.NoError(t, err)
 	_, err = a.Authenticate(t.Context(), issuer.Credentials{Username: "alice", Password: secret})
 	assert.NoError(t, err)
+	assert.Empty(t, log.String())
 }
 
 func TestABusyHasherAnswersUnavailable(t *testing.T) {
@@ -266,6 +268,7 @@ func TestAnIssuerAnswersOneThingAndShowsNoSecret(t *testing.T) {
 	h := newHasher(t, stronger)
 	account := u.accounts["carol"]
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		assert.Equal(t, h.String(), fmt.Sprintf(verb, h), "not the dummy hash")
 		fmt.Fprintf(&out, verb+verb+verb+verb+"\n", h, account, &account, []password.Account{account})
 	}
 	log.Info("x", "hasher", h, "account", account, "accounts", []password.Account{account})
@@ -282,7 +285,7 @@ func TestAnIssuerAnswersOneThingAndShowsNoSecret(t *testing.T) {
 		fmt.Fprintf(&out, "%v %+v %#v\n", err, err, err)
 	}
 	all := out.String() + u.log.String() + wrong.Body.String() + right.Body.String() + decoded(t, right.Body.Bytes())
-	require.Contains(t, all, "account of 6")
+	require.Contains(t, all, `"account":"account of 6"`)
 	require.Contains(t, all, "cannot write [hash] for [password] over [hash]")
 	require.Contains(t, all, `"sub":"6"`, "the claims were looked at")
 	for _, secret := range []string{canary, canary[:9], encoded, next} {

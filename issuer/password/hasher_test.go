@@ -152,8 +152,11 @@ func TestAPasswordThatIsTooLongTakesNoWork(t *testing.T) {
 		_, err := h.Verify(ctx, encoded, pw)
 		assert.ErrorIs(t, err, jwterrors.CredentialsInvalid)
 	}
-	_, err := h.Verify(ctx, encoded, strings.Repeat("x", 1024))
-	assert.ErrorIs(t, err, jwterrors.StoreUnavailable)
+	for range 20 { // although a place is free
+		_, err := h.Verify(ctx, encoded, strings.Repeat("x", 1024))
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.ErrorIs(t, err, jwterrors.StoreUnavailable)
+	}
 }
 
 func TestRehash(t *testing.T) {
@@ -265,6 +268,7 @@ func TestStoredHashesAreBoundedBeforeAnyWork(t *testing.T) {
 		{"bcrypt, a cost above it", "$2b$15$" + chars, false},
 		{"bcrypt, the cost of a month", "$2b$31$" + chars, false},
 		{"bcrypt, no number", "$2b$1a$" + chars, false},
+		{"bcrypt, a character after 9", "$2b$0:$" + chars, false},
 		{"bcrypt, a sign", "$2b$+9$" + chars, false},
 		{"bcrypt of 2x", "$2x$04$" + chars, false},
 		{"bcrypt without a letter", "$2$04$" + chars, false},
@@ -298,6 +302,13 @@ func TestStoredHashesAreBoundedBeforeAnyWork(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAHashThatIsTooLongIsNotRead(t *testing.T) {
+	_, err := newHasher(t, cheapArgon2id).Parse(vectors[1].hash + strings.Repeat("$", 1<<20))
+	assert.ErrorContains(t, err, "too long")
+	_, err = newHasher(t, cheapArgon2id).Parse(strings.Replace(vectors[1].hash, "v=19", "v=16", 1))
+	assert.ErrorContains(t, err, "version 19")
 }
 
 func TestMaxMemoryBoundsStoredHashes(t *testing.T) {
@@ -340,6 +351,11 @@ func TestHashesWaitForTheirTurn(t *testing.T) {
 				require.NoError(t, work(t.Context(), h), "the second place is free")
 				releaseToo := h.Hold()
 
+				for range 10 { // who gives up loses no place in the queue
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					require.ErrorIs(t, work(ctx, h), context.DeadlineExceeded)
+					cancel()
+				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				ended := make(chan error, 3)
