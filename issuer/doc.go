@@ -13,8 +13,9 @@
 //	mux.Handle("/auth/", iss)
 //	mux.Handle("/.well-known/", iss.WellKnown())
 //
-// Whether a password is right is for the caller's Authenticate to say, and where
-// sessions live is the caller's choice of a [Store].
+// Whether a password is right is for the caller's Authenticate to say, which the
+// package [github.com/tokenloop/tokenloop/issuer/password] makes of a look-up of
+// users, and where sessions live is the caller's choice of a [Store].
 //
 // # Routes
 //
