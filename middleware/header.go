@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -176,7 +177,12 @@ type headerMemo struct {
 
 type memo struct {
 	set     *keySet
-	headers map[string]*header // never written to once published
+	headers []memoHeader // the commonest ones are among the first that came
+}
+
+type memoHeader struct {
+	segment string
+	header  *header
 }
 
 // The bounds of a memo: the number of headers, and the length of one in bytes.
@@ -186,8 +192,14 @@ const (
 )
 
 func (m *headerMemo) get(set *keySet, segment string) *header {
-	if c := m.current.Load(); c != nil && c.set == set && set != nil {
-		return c.headers[segment]
+	c := m.current.Load()
+	if c == nil || c.set != set || set == nil {
+		return nil
+	}
+	for i := range c.headers {
+		if c.headers[i].segment == segment {
+			return c.headers[i].header
+		}
 	}
 	return nil
 }
@@ -200,15 +212,14 @@ func (m *headerMemo) put(set *keySet, segment string, h *header) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	next := &memo{set, map[string]*header{}}
+	next := &memo{set: set}
 	if c := m.current.Load(); c != nil && c.set == set {
-		if len(c.headers) >= maxHeaders {
+		if len(c.headers) >= maxHeaders || m.get(set, segment) != nil {
 			return
 		}
-		for k, v := range c.headers {
-			next.headers[k] = v
-		}
+		next.headers = slices.Clip(c.headers)
 	}
-	next.headers[strings.Clone(segment)] = h // not a part of the token, which would keep it in memory
+	// Not a part of the token, which would keep it in memory.
+	next.headers = append(next.headers, memoHeader{strings.Clone(segment), h})
 	m.current.Store(next)
 }

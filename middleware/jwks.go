@@ -120,6 +120,7 @@ type jwksState struct {
 	etag      string    // "" for none
 	fetchedAt time.Time // when the fetch began
 	refreshAt time.Time // the earliest time for the next one
+	staleAt   time.Time // when it is too old to be used
 }
 
 // A flight is one fetch, on nobody's context: who waits for it may leave.
@@ -220,15 +221,13 @@ func (s *jwks) snapshot(now time.Time) *keySet {
 // usable returns the last good state unless it is too old.
 func (s *jwks) usable(now time.Time) *jwksState {
 	state := s.state.Load()
-	if state == nil || s.tooOld(state, now) {
+	if state == nil || state.tooOld(now) {
 		return nil
 	}
 	return state
 }
 
-func (s *jwks) tooOld(state *jwksState, now time.Time) bool {
-	return now.Sub(state.fetchedAt) >= s.options.MaxStale
-}
+func (s *jwksState) tooOld(now time.Time) bool { return !now.Before(s.staleAt) }
 
 func (s *jwks) lookup(ctx context.Context, now time.Time, kid string) (*keySet, error) {
 	began := time.Now()
@@ -264,7 +263,7 @@ func (s *jwks) inspect(now time.Time) KeyState {
 	s.mu.Unlock()
 	if last := s.state.Load(); last != nil {
 		state.FetchedAt = last.fetchedAt
-		state.Stale = s.tooOld(last, now)
+		state.Stale = last.tooOld(now)
 		if !state.Stale {
 			state.Keys = len(last.set.keys)
 		}
@@ -355,7 +354,7 @@ func (s *jwks) finish(f *flight, began, now time.Time, got fetched, err error, m
 		after = min(after, max(got.maxAge, leastRefresh))
 	}
 	early := time.Duration(rand.Int64N(int64(after)/10 + 1))
-	s.state.Store(&jwksState{got.set, got.document, got.url, got.etag, began, began.Add(after - early)})
+	s.state.Store(&jwksState{got.set, got.document, got.url, got.etag, began, began.Add(after - early), began.Add(s.options.MaxStale)})
 	f.set = got.set
 	if !got.set.has(missing) {
 		s.remember(missing, now)
