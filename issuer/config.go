@@ -75,7 +75,8 @@ type Config struct {
 	// learns which accounts exist, and takes as long for each; another reason,
 	// such as RateLimited, is answered as it is, and an error without a
 	// reason as StoreUnavailable. It runs for every login, concurrently, and
-	// its context ends after MaxLoginTime.
+	// its context ends after MaxLoginTime. It may be nil where Routes.Login is
+	// RouteOff.
 	Authenticate func(ctx context.Context, c Credentials) (User, error)
 
 	// Reload is asked at every refresh who the user of a session is by now.
@@ -87,8 +88,45 @@ type Config struct {
 
 	// Prefix is the path that the Issuer is mounted at, as in
 	// mux.Handle("/auth/", iss): absolute, clean, without a slash at its end
-	// and without anything to escape. Zero means "/auth".
+	// and without anything to escape. "/" is the root of the host, where the
+	// Issuer is mounted at "/" or at each of its routes. Zero means "/auth".
 	Prefix string
+
+	// Register adds a user: POST /signup, which there is only with it. See
+	// Registration for what it is given and may return. Nil means that nobody
+	// signs up.
+	Register func(ctx context.Context, r Registration) (User, error)
+
+	// Routes are the paths of the JSON routes, and Names those of the members
+	// of their requests. Zero means the ones in the package documentation.
+	Routes Routes
+	Names  Names
+
+	// Encode returns what a login, a signup or a refresh answers, for
+	// encoding/json: a struct with names of the caller's own, for example. It
+	// must be safe for concurrent use. New calls it with tokens that nobody
+	// has, and refuses one that leaves out what a client cannot do without.
+	// Nil means the Tokens themselves. Refusals have Respond.
+	Encode func(AnswerKind, Tokens) any
+
+	// Claims are the names of the claims that are signed, of those in
+	// User.Claims; what is not listed is neither signed nor stored, in
+	// sessions that began before too. Names that the issuer sets itself are
+	// refused, in any case. Nil means none.
+	Claims []string
+
+	// BindDevice binds a session to the device that its login named (RFC 9700,
+	// Section 2.2.2, asks for a stronger binding): a login without one is
+	// refused, and a refresh that does not name the same one is a
+	// RefreshTokenInvalid that changes nothing. The device is no secret of
+	// this issuer's: who steals it with the token is not kept out.
+	BindDevice bool
+
+	// InsecureNoRotation lets a refresh answer the refresh token that it was
+	// sent, for clients that cannot store another one. A stolen token then
+	// works beside its owner's until the session ends, and nobody notices
+	// (RFC 9700, Section 2.2.2). IdleTTL cannot be had with it.
+	InsecureNoRotation bool
 
 	// ClientID is the claim "client_id" of sessions that begin at /login.
 	// Zero means "default".
@@ -184,12 +222,14 @@ func New(c Config) (*Issuer, error) {
 	if c.Store == nil {
 		wrong("Store is required")
 	}
-	if c.Authenticate == nil {
+	if c.Authenticate == nil && c.Routes.Login != RouteOff {
 		wrong("Authenticate is required")
 	}
 
 	c.Prefix = orDefault(c.Prefix, DefaultPrefix)
-	if !isPath(c.Prefix) {
+	if c.Prefix == "/" {
+		c.Prefix = ""
+	} else if !isPath(c.Prefix) {
 		wrong("Prefix %q is not a path like /auth: absolute, clean, with no slash at its end and nothing to escape", c.Prefix)
 	}
 	c.ClientID = orDefault(c.ClientID, DefaultClientID)
@@ -220,6 +260,19 @@ func New(c Config) (*Issuer, error) {
 	if c.IdleTTL != 0 && c.IdleTTL <= c.AccessTTL+c.Grace {
 		wrong("IdleTTL, %v, must be longer than AccessTTL and Grace together, %v", c.IdleTTL, c.AccessTTL+c.Grace)
 	}
+	renamed, errs := c.Names.renamed()
+	routes, more := c.Routes.withDefaults(c.Register != nil)
+	errs = append(append(errs, more...), checkClaims(c.Claims)...)
+	if c.Encode != nil {
+		errs = append(errs, checkEncode(c.Encode, !c.InsecureNoRotation)...)
+	}
+	if c.IdleTTL != 0 && c.InsecureNoRotation {
+		wrong("IdleTTL is put off by rotations, and InsecureNoRotation has none")
+	}
+	for _, err := range errs {
+		wrong("%w", err)
+	}
+	c.Routes, c.Claims = routes, slices.Clone(c.Claims)
 	if c.Respond == nil {
 		c.Respond = respond
 	}
@@ -233,7 +286,7 @@ func New(c Config) (*Issuer, error) {
 		return nil, errors.Join(mistakes...)
 	}
 	c.MasterKeys = nil // masters has copies; nothing else needs them
-	i := &Issuer{c: c, masters: masters, claims: firstClaims(c.Issuer, c.Audience)}
+	i := &Issuer{c: c, masters: masters, claims: firstClaims(c.Issuer, c.Audience), renamed: renamed}
 	i.routes()
 	return i, nil
 }

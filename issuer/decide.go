@@ -11,6 +11,7 @@ type verdict string
 const (
 	young      verdict = "young"      // the current token, of a moment ago: answer it again
 	rotate     verdict = "rotate"     // the current token: move on
+	stay       verdict = "stay"       // the current token, where none is rotated: answer it again
 	concurrent verdict = "concurrent" // the last token, of a moment ago: answer with the current one
 	late       verdict = "late"       // the last token with the key of its rotation: the same
 	replay     verdict = "replay"     // an old token: two parties hold it

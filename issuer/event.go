@@ -15,11 +15,16 @@ type EventKind string
 const (
 	EventLogin       EventKind = "login"        // a session began
 	EventLoginFailed EventKind = "login_failed" // credentials were refused
+
+	EventSignup       EventKind = "signup"        // a user signed up; the login that follows has an event of its own
+	EventSignupFailed EventKind = "signup_failed" // a signup was refused
+
 	EventRefresh     EventKind = "refresh"      // a refresh token was rotated
 	EventRepeat      EventKind = "repeat"       // a refresh was repeated within Grace
 	EventLateRetry   EventKind = "late_retry"   // a refresh was repeated later, with its retry key
 	EventReplay      EventKind = "replay"       // a rotated refresh token came back, and the session was revoked
 	EventLostWrite   EventKind = "lost_write"   // the store is behind a token that was issued: it has lost a write
+	EventOtherDevice EventKind = "other_device" // a refresh token came with another device than its session's
 	EventRevoked     EventKind = "revoked"      // a session was revoked for another reason
 	EventLogout      EventKind = "logout"       // a session was ended by its user
 )

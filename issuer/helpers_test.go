@@ -136,7 +136,7 @@ func (f *fixture) config() issuer.Config {
 	return issuer.Config{
 		Issuer: issuerURL, Audience: []string{"orders"}, Keys: f.ring,
 		MasterKeys: []issuer.MasterKey{{ID: "m1", Secret: masterSecret}}, Store: f.store,
-		Authenticate: authenticate, Denylist: f.denied, Now: f.now,
+		Authenticate: authenticate, Denylist: f.denied, Now: f.now, Claims: []string{"plan"},
 		Logger:  slog.New(slog.NewTextHandler(f.logs, nil)),
 		OnEvent: func(e issuer.Event) { f.mu.Lock(); defer f.mu.Unlock(); f.events = append(f.events, e) },
 	}

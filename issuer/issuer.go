@@ -15,7 +15,8 @@ import (
 type Issuer struct {
 	c       Config
 	masters masterKeys
-	claims  []byte // the beginning of every payload
+	claims  []byte            // the beginning of every payload
+	renamed map[string]string // names of members on the wire that are not the default ones
 	mux     *http.ServeMux
 }
 
@@ -24,15 +25,19 @@ type endpoint func(w http.ResponseWriter, r *http.Request) error
 
 func (i *Issuer) routes() {
 	i.mux = http.NewServeMux()
+	p := i.c.Routes
 	for path, methods := range map[string]map[string]endpoint{
-		"/login":                 {"POST": i.login},
-		"/refresh":               {"POST": i.refreshRoute},
-		"/logout":                {"POST": i.logout},
-		"/sessions":              {"GET": i.list, "DELETE": i.deleteOthers},
-		"/sessions/{id}":         {"DELETE": i.deleteOne},
+		p.Login:                  {"POST": i.login},
+		p.Signup:                 {"POST": i.signup},
+		p.Refresh:                {"POST": i.refreshRoute},
+		p.Logout:                 {"POST": i.logout},
+		p.Sessions:               {"GET": i.list, "DELETE": i.deleteOthers},
+		p.Sessions + "/{id}":     {"DELETE": i.deleteOne},
 		"/.well-known/jwks.json": {"GET": i.keys},
 	} {
-		i.mux.Handle(i.c.Prefix+path, i.handler(methods))
+		if !strings.HasPrefix(path, RouteOff) {
+			i.mux.Handle(i.c.Prefix+path, i.handler(methods))
+		}
 	}
 	i.mux.Handle("/", i.handler(nil))
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func (i *Issuer) login(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r, "username", "email", "password", "device", "scope")
+	body, err := i.body(w, r, "username", "email", "password", "device", "scope")
 	if err != nil {
 		return err
 	}
@@ -22,6 +22,9 @@ func (i *Issuer) login(w http.ResponseWriter, r *http.Request) error {
 	}
 	if (c.Username == "") == (c.Email == "") || c.Password == "" {
 		return refused(jwterrors.RequestInvalid, "a login needs a username or an email, and a password")
+	}
+	if err := i.checkDevice(c.Device); err != nil {
+		return err
 	}
 	started := i.c.Now() // before Authenticate looks at an account that may be revoked meanwhile
 	ctx, cancel := context.WithTimeout(r.Context(), MaxLoginTime)
@@ -39,18 +42,18 @@ func (i *Issuer) login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, t)
+	return i.writeTokens(w, http.StatusOK, AnswerLogin, t)
 }
 
 // begin starts the session of a login that started at the time given.
-func (i *Issuer) begin(ctx context.Context, started time.Time, u User, scope string, device, address, agent string) (tokens, error) {
+func (i *Issuer) begin(ctx context.Context, started time.Time, u User, scope string, device, address, agent string) (Tokens, error) {
 	now := i.c.Now()
 	if now.Sub(started) > MaxLoginTime {
-		return tokens{}, storeFailed("authenticate", fmt.Errorf("it took longer than %v", MaxLoginTime))
+		return Tokens{}, storeFailed("authenticate", fmt.Errorf("it took longer than %v", MaxLoginTime))
 	}
 	granted, ok := grant(u.Scopes, scope)
 	if !ok {
-		return tokens{}, refused(jwterrors.ScopeInvalid, "the user may not have a scope that was asked for")
+		return Tokens{}, refused(jwterrors.ScopeInvalid, "the user may not have a scope that was asked for")
 	}
 	seed := make([]byte, 32)
 	rand.Read(seed)
@@ -61,14 +64,14 @@ func (i *Issuer) begin(ctx context.Context, started time.Time, u User, scope str
 		CreatedAt: now, RotatedAt: now, ExpiresAt: now.Add(i.c.RefreshTTL), IdleUntil: i.idleUntil(now),
 	}
 	if err := u.fill(&s); err != nil {
-		return tokens{}, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: fmt.Errorf("issuer: user from Authenticate: %w", err)}
+		return Tokens{}, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: fmt.Errorf("issuer: user from Authenticate: %w", err)}
 	}
 	t, err := i.answer(&s, now)
 	if err != nil {
-		return tokens{}, err
+		return Tokens{}, err
 	}
 	if t.RefreshToken, err = i.masters.token(&s); err != nil {
-		return tokens{}, err
+		return Tokens{}, err
 	}
 	var ended []string
 	if i.c.SingleSession {
@@ -79,16 +82,16 @@ func (i *Issuer) begin(ctx context.Context, started time.Time, u User, scope str
 	switch {
 	case errors.Is(err, ErrSubjectRevoked):
 		i.tell(Event{Kind: EventLoginFailed, Reason: jwterrors.SessionRevoked, Subject: s.Subject, ClientID: s.ClientID, Address: address})
-		return tokens{}, &jwterrors.Error{Reason: jwterrors.SessionRevoked, Err: err}
+		return Tokens{}, &jwterrors.Error{Reason: jwterrors.SessionRevoked, Err: err}
 	case err != nil:
-		return tokens{}, storeFailed("create a session", err)
+		return Tokens{}, storeFailed("create a session", err)
 	}
 	e := i.about(EventLogin, &s, "", address)
 	if i.c.SingleSession {
 		e.Err = i.ended(ctx, s.Subject, s.ID, ended, nil, now, address)
 	}
 	if i.tell(e); e.Err != nil {
-		return tokens{}, e.Err
+		return Tokens{}, e.Err
 	}
 	return t, nil
 }

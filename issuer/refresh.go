@@ -13,31 +13,20 @@ import (
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
 
-// tokens are what a login and a refresh answer (RFC 6749, Section 5.1).
-// Durations are in seconds.
-type tokens struct {
-	AccessToken      string `json:"access_token"`
-	TokenType        string `json:"token_type"`
-	ExpiresIn        int64  `json:"expires_in"`
-	RefreshToken     string `json:"refresh_token"`
-	RefreshExpiresIn int64  `json:"refresh_expires_in"`
-	Scope            string `json:"scope"`
-}
-
 // answer makes everything but the refresh token.
-func (i *Issuer) answer(s *Session, now time.Time) (tokens, error) {
+func (i *Issuer) answer(s *Session, now time.Time) (Tokens, error) {
 	access, expiresIn, err := i.mint(s, now)
 	if err != nil {
-		return tokens{}, err
+		return Tokens{}, err
 	}
-	return tokens{
+	return Tokens{
 		AccessToken: access, TokenType: "Bearer", ExpiresIn: expiresIn,
 		RefreshExpiresIn: max(int64(s.end().Sub(now)/time.Second), 0), Scope: strings.Join(s.Scopes, " "),
 	}, nil
 }
 
 func (i *Issuer) refreshRoute(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r, "refresh_token", "refreshToken")
+	body, err := i.body(w, r, "refresh_token", "refreshToken", "device")
 	if err != nil {
 		return err
 	}
@@ -52,11 +41,11 @@ func (i *Issuer) refreshRoute(w http.ResponseWriter, r *http.Request) error {
 	if len(keys) > 1 || len(keys) == 1 && len(keys[0]) > 255 {
 		return refused(jwterrors.RequestInvalid, "Idempotency-Key is given twice or is longer than 255 bytes")
 	}
-	t, err := i.refresh(r.Context(), token, strings.Join(keys, ""), i.c.ClientID, address(r))
+	t, err := i.refresh(r.Context(), token, strings.Join(keys, ""), i.c.ClientID, body["device"], address(r))
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, t)
+	return i.writeTokens(w, http.StatusOK, AnswerRefresh, t)
 }
 
 // refreshTokenOf returns the refresh token under either of its names.
@@ -73,10 +62,10 @@ func refreshTokenOf(body map[string]string) (string, error) {
 const maxReads = 8
 
 // refresh answers a refresh token, as the package documentation says.
-func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, address string) (tokens, error) {
+func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, device, address string) (Tokens, error) {
 	t, err := parseRefreshToken(presented)
 	if err != nil {
-		return tokens{}, err
+		return Tokens{}, err
 	}
 	var retry []byte
 	if retryKey != "" {
@@ -86,26 +75,32 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 	for range maxReads {
 		s, err := i.read(ctx, t)
 		if err != nil {
-			return tokens{}, err
+			return Tokens{}, err
 		}
 		now := i.c.Now()
 		switch {
 		case !s.RevokedAt.IsZero():
 			if err := i.denyAgain(ctx, &s, now); err != nil {
-				return tokens{}, err
+				return Tokens{}, err
 			}
-			return tokens{}, refused(jwterrors.SessionRevoked, "the session was revoked")
+			return Tokens{}, refused(jwterrors.SessionRevoked, "the session was revoked")
 		case s.expired(now):
-			return tokens{}, refused(jwterrors.RefreshTokenExpired, "the session has ended")
+			return Tokens{}, refused(jwterrors.RefreshTokenExpired, "the session has ended")
 		case s.ClientID != clientID:
-			return tokens{}, refused(jwterrors.RefreshTokenInvalid, "the refresh token is another client's")
+			return Tokens{}, refused(jwterrors.RefreshTokenInvalid, "the refresh token is another client's")
+		case i.c.BindDevice && clip(device) != s.Device:
+			i.tell(i.about(EventOtherDevice, &s, jwterrors.RefreshTokenInvalid, address))
+			return Tokens{}, refused(jwterrors.RefreshTokenInvalid, "the refresh token is another device's")
 		}
 		v := decide(&s, t.generation, retry, now, i.c.Grace)
+		if v == rotate && i.c.InsecureNoRotation {
+			v = stay
+		}
 		if v == replay { // to be seen also while the rest of this fails
-			return tokens{}, i.endReplayed(ctx, &s, address)
+			return Tokens{}, i.endReplayed(ctx, &s, address)
 		}
 		if err := i.reload(ctx, &s, address); err != nil {
-			return tokens{}, err
+			return Tokens{}, err
 		}
 		at := now
 		if s.RotatedAt.After(at) { // by a clock that is ahead; times never go back
@@ -123,19 +118,22 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 			after.Generation, after.KeyID, after.IdleUntil = next.Generation, next.KeyID, next.IdleUntil
 		}
 		if after.end().Unix() <= now.Unix() { // no token fits into what is left of a second
-			return tokens{}, refused(jwterrors.RefreshTokenExpired, "the session is about to end")
+			return Tokens{}, refused(jwterrors.RefreshTokenExpired, "the session is about to end")
 		}
 		// What can fail fails before anything has changed.
 		answer, err := i.answer(&after, now)
 		if err != nil {
-			return tokens{}, err
+			return Tokens{}, err
 		}
 		if answer.RefreshToken, err = i.masters.token(&after); err != nil {
-			return tokens{}, err
+			return Tokens{}, err
 		}
 		switch v {
 		case young, concurrent:
 			i.tell(i.about(EventRepeat, &s, "", address))
+			return answer, nil
+		case stay:
+			i.tell(i.about(EventRefresh, &s, "", address))
 			return answer, nil
 		case late:
 			i.tell(i.about(EventLateRetry, &s, "", address))
@@ -143,7 +141,7 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 		}
 		ok, err := i.c.Store.Rotate(ctx, s.ID, s.Generation, next)
 		if err != nil {
-			return tokens{}, storeFailed("rotate a refresh token", err)
+			return Tokens{}, storeFailed("rotate a refresh token", err)
 		}
 		if !ok {
 			continue // somebody was faster: read and decide again
@@ -155,7 +153,7 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, add
 		i.tell(i.about(EventRefresh, &s, "", address))
 		return answer, nil
 	}
-	return tokens{}, storeFailed("rotate a refresh token", errors.New("other requests were faster every time"))
+	return Tokens{}, storeFailed("rotate a refresh token", errors.New("other requests were faster every time"))
 }
 
 // read returns the session of t, when t is genuine. Under the master key of a live

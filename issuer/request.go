@@ -1,8 +1,8 @@
 package issuer
 
 import (
+	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net"
@@ -39,9 +39,8 @@ func address(r *http.Request) string {
 // maxBody limits the body of a request, in bytes.
 const maxBody = 64 << 10
 
-// readBody reads a JSON object and returns the strings of the members named;
-// others are ignored, and null is the same as absent.
-func readBody(w http.ResponseWriter, r *http.Request, names ...string) (map[string]string, error) {
+// readMembers reads the members of a JSON object.
+func readMembers(w http.ResponseWriter, r *http.Request) (map[string]json.RawMessage, error) {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return nil, httpError(http.StatusUnsupportedMediaType, "The body must be application/json.")
 	}
@@ -55,15 +54,5 @@ func readBody(w http.ResponseWriter, r *http.Request, names ...string) (map[stri
 	if err != nil {
 		return nil, refused(jwterrors.RequestInvalid, "the body is not a JSON object with every name once")
 	}
-	values := map[string]string{}
-	for _, name := range names {
-		raw, ok := members[name]
-		if !ok || string(raw) == "null" {
-			continue
-		}
-		if values[name], err = jws.String(raw); err != nil {
-			return nil, refused(jwterrors.RequestInvalid, fmt.Sprintf("%q is not a string", name))
-		}
-	}
-	return values, nil
+	return members, nil
 }

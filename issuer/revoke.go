@@ -24,7 +24,7 @@ const leewayOfVerifiers = 5 * time.Minute
 func (i *Issuer) logout(w http.ResponseWriter, r *http.Request) error {
 	var token string
 	if r.ContentLength != 0 {
-		body, err := readBody(w, r, "refresh_token", "refreshToken")
+		body, err := i.body(w, r, "refresh_token", "refreshToken")
 		if err != nil {
 			return err
 		}

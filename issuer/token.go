@@ -72,6 +72,9 @@ const maxToken = 8192
 // lives no longer than s. The payload is put together by hand, since signing
 // with HS256 takes less time than encoding/json.
 func (i *Issuer) mint(s *Session, now time.Time) (token string, expiresIn int64, err error) {
+	if err := i.keepListed(s); err != nil {
+		return "", 0, err
+	}
 	issued := now.Unix()
 	expiry := min(issued+int64(i.c.AccessTTL/time.Second), s.end().Unix())
 	b := make([]byte, 0, 512+len(s.Claims))

@@ -48,18 +48,13 @@ type User struct {
 	// the answer to Reload it is ignored.
 	ACR string
 
-	// Claims are further claims for the access token: what is in here is
-	// signed and readable by the client. Names of claims that the issuer
-	// sets itself are refused, and so is what readers of tokens refuse:
+	// Claims are further claims for the access token. Those that Config.Claims
+	// lists are signed, readable by the client, and the others are left out.
+	// Names of claims that the issuer sets itself are refused, in any case,
+	// and so is, listed or not, what readers of tokens refuse:
 	// names that differ by case alone, a name that occurs twice, nesting
 	// beyond 16 levels, and a token longer than 8192 bytes.
 	Claims map[string]any
-}
-
-// reserved are the claims that only the issuer sets.
-var reserved = []string{
-	"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "scp", "sid", "auth_time", "acr", "amr",
-	"email", "userId", "cnf", "act", "may_act", "typ", "type", "token_type", "token_use", "azp", "nonce", "at_hash", "c_hash", "events",
 }
 
 // fill puts what u says into s, or says what is wrong with u.
@@ -73,10 +68,8 @@ func (u User) fill(s *Session) error {
 		return errors.New("the user's ID, Email, UserID or ACR is not UTF-8")
 	}
 	for name := range u.Claims {
-		for _, r := range reserved {
-			if strings.EqualFold(name, r) {
-				return fmt.Errorf("the claim %q is set by the issuer alone", name)
-			}
+		if isReserved(name) {
+			return fmt.Errorf("the claim %q is set by the issuer alone", name)
 		}
 	}
 	for _, scope := range u.Scopes {

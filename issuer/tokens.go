@@ -1,0 +1,94 @@
+package issuer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// Tokens are what a login, a signup and a refresh answer (RFC 6749, Section
+// 5.1). Printed they show no token.
+type Tokens struct {
+	AccessToken      string `json:"access_token"`
+	TokenType        string `json:"token_type"`         // "Bearer"
+	ExpiresIn        int64  `json:"expires_in"`         // of the access token, in seconds
+	RefreshToken     string `json:"refresh_token"`      //
+	RefreshExpiresIn int64  `json:"refresh_expires_in"` // of the session, in seconds
+	Scope            string `json:"scope"`              // separated by spaces; may be empty
+}
+
+// String hides the tokens.
+func (t Tokens) String() string { return fmt.Sprintf("tokens for %d seconds", t.ExpiresIn) }
+
+// Format writes String for every verb and flag, "%#v" included.
+func (t Tokens) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.String())) }
+
+// LogValue returns what String does.
+func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// An AnswerKind says which route gives it: see Config.Encode.
+type AnswerKind string
+
+// The kinds of answers.
+const (
+	AnswerLogin   AnswerKind = "login"
+	AnswerSignup  AnswerKind = "signup"
+	AnswerRefresh AnswerKind = "refresh"
+)
+
+// writeTokens answers t, in the form of Config.Encode.
+func (i *Issuer) writeTokens(w http.ResponseWriter, status int, kind AnswerKind, t Tokens) error {
+	var v any = t
+	if i.c.Encode != nil {
+		v = i.c.Encode(kind, t)
+	}
+	body, err := json.Marshal(v)
+	if err != nil {
+		return &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: fmt.Errorf("issuer: marshal what Encode returned: %w", err)}
+	}
+	noStore(w)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // a client that left needs no answer
+	return nil
+}
+
+// checkEncode has encode write tokens that nobody has, and says what a client
+// could not go on with: an answer without its access token, a login without its
+// refresh token, and a refresh without the one that it was rotated to.
+func checkEncode(encode func(AnswerKind, Tokens) any, rotates bool) (wrong []error) {
+	probe := Tokens{
+		AccessToken: "access-" + random(16), TokenType: "Bearer", ExpiresIn: int64(DefaultAccessTTL / time.Second),
+		RefreshToken: "refresh-" + random(16), RefreshExpiresIn: int64(DefaultRefreshTTL / time.Second), Scope: "scope",
+	}
+	for _, kind := range []AnswerKind{AnswerLogin, AnswerRefresh} { // a signup may leave both to the login that follows
+		body, err := marshalled(encode, kind, probe)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("Encode of a %s: %w", kind, err))
+			continue
+		}
+		if !strings.Contains(body, probe.AccessToken) {
+			wrong = append(wrong, fmt.Errorf("Encode leaves out the access token of a %s", kind))
+		}
+		if !strings.Contains(body, probe.RefreshToken) && (kind == AnswerLogin || rotates) {
+			wrong = append(wrong, fmt.Errorf("Encode leaves out the refresh token of a %s; a client that keeps the old one loses its session, unless InsecureNoRotation is set", kind))
+		}
+	}
+	return wrong
+}
+
+func marshalled(encode func(AnswerKind, Tokens) any, kind AnswerKind, t Tokens) (body string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New("it panics")
+		}
+	}()
+	data, err := json.Marshal(encode(kind, t))
+	return string(data), err
+}
