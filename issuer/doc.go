@@ -20,6 +20,7 @@
 // # Routes
 //
 //	POST   /auth/login                 {"username" or "email", "password", "device", "scope"}: tokens
+//	POST   /auth/signup                the same, and what the service asks for: 201 and tokens; only with Register
 //	POST   /auth/refresh               {"refresh_token"} and an Idempotency-Key that may be missing: tokens
 //	POST   /auth/logout                {"refresh_token"}, a bearer token that may have expired, or both: 204
 //	GET    /auth/sessions              bearer token: the user's sessions
@@ -27,9 +28,15 @@
 //	DELETE /auth/sessions?others=true  bearer token: 204
 //	GET    /auth/.well-known/jwks.json the public keys
 //
+// Each of the JSON routes can be moved and switched off (Routes), the members of
+// its request can have other names (Names), and its answer another form (Encode,
+// and Respond for refusals), for services that have clients already.
+//
 // Refusals carry a reason of the package errors, and so do 404, 405, 413 and 415.
 // The operator ends sessions with [Issuer.RevokeSession] and
 // [Issuer.RevokeSubject].
+//
+// A [Minter] makes tokens for JWT-enabled API keys, which have no session.
 //
 // # Refresh tokens
 //
