@@ -118,7 +118,8 @@ type Config struct {
 	// BindDevice binds a session to the device that its login named (RFC 9700,
 	// Section 2.2.2, asks for a stronger binding): a login without one is
 	// refused, and a refresh that does not name the same one is a
-	// RefreshTokenInvalid that changes nothing. The device is no secret of
+	// RefreshTokenInvalid that changes nothing. A session that began without
+	// one, before this was set, is bound to none. The device is no secret of
 	// this issuer's: who steals it with the token is not kept out.
 	BindDevice bool
 

@@ -173,6 +173,11 @@ func TestARefreshTokenIsBoundToItsDevice(t *testing.T) { // AX-15
 	r = f.do("POST", "/auth/refresh", `{"refresh_token":"`+login.str("refresh_token")+`","device":"`+long+`"}`)
 	assert.Equal(t, 200, r.status, r.text)
 
+	earlier := newFixture(t, func(c *issuer.Config) { c.Store = f.store })
+	none := earlier.do("POST", "/auth/login", `{"username":"alice","password":"`+password+`"}`).str("refresh_token")
+	assert.Equal(t, 401, f.do("POST", "/auth/refresh", `{"refresh_token":"`+none+`","device":"phone"}`).status)
+	assert.Equal(t, 200, f.refresh(none).status, "a session that began without a device goes on without")
+
 	unbound := newFixture(t, nil)
 	token = unbound.login().str("refresh_token")
 	assert.Equal(t, 200, unbound.do("POST", "/auth/refresh", `{"refresh_token":"`+token+`","device":"laptop"}`).status, "off by default")
