@@ -26,11 +26,11 @@ func checkClaims(names []string) (wrong []error) {
 	for n, name := range names {
 		switch {
 		case !utf8.ValidString(name):
-			wrong = append(wrong, fmt.Errorf("Claims[%d] is not UTF-8", n))
+			wrong = append(wrong, fmt.Errorf("issuer: Claims[%d] is not UTF-8", n))
 		case isReserved(name):
-			wrong = append(wrong, fmt.Errorf("Claims[%d]: %q is set by the issuer alone", n, name))
+			wrong = append(wrong, fmt.Errorf("issuer: Claims[%d]: %q is set by the issuer alone", n, name))
 		case slices.ContainsFunc(names[:n], func(other string) bool { return strings.EqualFold(name, other) }):
-			wrong = append(wrong, fmt.Errorf("Claims[%d]: %q stands twice, or differs by case alone", n, name))
+			wrong = append(wrong, fmt.Errorf("issuer: Claims[%d]: %q stands twice, or differs by case alone", n, name))
 		}
 	}
 	return wrong

@@ -110,9 +110,9 @@ type Config struct {
 	Encode func(AnswerKind, Tokens) any
 
 	// Claims are the names of the claims that are signed, of those in
-	// User.Claims; what is not listed is neither signed nor stored, in
-	// sessions that began before too. Names that the issuer sets itself are
-	// refused, in any case. Nil means none.
+	// User.Claims. What is not listed is not stored either, and of a session
+	// that began when it was listed, not signed any more. Names that the
+	// issuer sets itself are refused, in any case. Nil means none.
 	Claims []string
 
 	// BindDevice binds a session to the device that its login named (RFC 9700,
@@ -270,9 +270,7 @@ func New(c Config) (*Issuer, error) {
 	if c.IdleTTL != 0 && c.InsecureNoRotation {
 		wrong("IdleTTL is put off by rotations, and InsecureNoRotation has none")
 	}
-	for _, err := range errs {
-		wrong("%w", err)
-	}
+	mistakes = append(mistakes, errs...)
 	c.Routes, c.Claims = routes, slices.Clone(c.Claims)
 	if c.Respond == nil {
 		c.Respond = respond

@@ -54,6 +54,9 @@
 //	g < c      anything else                      replay: the session is revoked
 //	g > c      the store has lost a write         c moves up to g+1, with an alarm
 //
+// With InsecureNoRotation the counter never moves, and the second line answers the
+// same refresh token too.
+//
 // The retry key is the Idempotency-Key that a client sends with a refresh and
 // again when it repeats it because no answer came. The access token is built and
 // signed before the counter moves, so that what can fail fails while nothing has

@@ -41,10 +41,10 @@ func (n Names) renamed() (map[string]string, []error) {
 		}
 		name := cmp.Or(m.name, m.standard)
 		if !utf8.ValidString(name) {
-			wrong = append(wrong, fmt.Errorf("Names.%s is not UTF-8", m.field))
+			wrong = append(wrong, fmt.Errorf("issuer: Names.%s is not UTF-8", m.field))
 		}
 		if other := seen[strings.ToLower(name)]; other != "" {
-			wrong = append(wrong, fmt.Errorf("Names.%s is %q, which stands for %s", m.field, name, other))
+			wrong = append(wrong, fmt.Errorf("issuer: Names.%s is %q, which stands for %s", m.field, name, other))
 		}
 		seen[strings.ToLower(name)] = "Names." + m.field
 		if name != m.standard {

@@ -29,7 +29,7 @@ var taken = []string{"/token", "/revoke", "/introspect", "/authorize", "/.well-k
 func (r Routes) withDefaults(signup bool) (Routes, []error) {
 	var wrong []error
 	if !signup && r.Signup != "" && r.Signup != RouteOff {
-		wrong = append(wrong, fmt.Errorf("Routes.Signup is %q, and Register is nil", r.Signup))
+		wrong = append(wrong, fmt.Errorf("issuer: Routes.Signup is %q, and Register is nil", r.Signup))
 	}
 	if !signup {
 		r.Signup = RouteOff
@@ -48,15 +48,15 @@ func (r Routes) withDefaults(signup bool) (Routes, []error) {
 			continue
 		}
 		if !isPath(path) {
-			wrong = append(wrong, fmt.Errorf("Routes.%s %q is not a path like %s: absolute, clean, with no slash at its end and nothing to escape", route.name, path, route.otherwise))
+			wrong = append(wrong, fmt.Errorf("issuer: Routes.%s %q is not a path like %s: absolute, clean, with no slash at its end and nothing to escape", route.name, path, route.otherwise))
 		}
 		for _, other := range taken {
 			if path == other || strings.HasPrefix(path, other+"/") {
-				wrong = append(wrong, fmt.Errorf("Routes.%s is %q, which is not for a JSON route", route.name, path))
+				wrong = append(wrong, fmt.Errorf("issuer: Routes.%s is %q, which is not for a JSON route", route.name, path))
 			}
 		}
 		if other := seen[path]; other != "" {
-			wrong = append(wrong, fmt.Errorf("Routes.%s is %q, and so is Routes.%s", route.name, path, other))
+			wrong = append(wrong, fmt.Errorf("issuer: Routes.%s is %q, and so is Routes.%s", route.name, path, other))
 		}
 		seen[path] = route.name
 	}

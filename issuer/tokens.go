@@ -70,14 +70,14 @@ func checkEncode(encode func(AnswerKind, Tokens) any, rotates bool) (wrong []err
 	for _, kind := range []AnswerKind{AnswerLogin, AnswerRefresh} { // a signup may leave both to the login that follows
 		body, err := marshalled(encode, kind, probe)
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("Encode of a %s: %w", kind, err))
+			wrong = append(wrong, fmt.Errorf("issuer: Encode of a %s: %w", kind, err))
 			continue
 		}
 		if !strings.Contains(body, probe.AccessToken) {
-			wrong = append(wrong, fmt.Errorf("Encode leaves out the access token of a %s", kind))
+			wrong = append(wrong, fmt.Errorf("issuer: Encode leaves out the access token of a %s", kind))
 		}
 		if !strings.Contains(body, probe.RefreshToken) && (kind == AnswerLogin || rotates) {
-			wrong = append(wrong, fmt.Errorf("Encode leaves out the refresh token of a %s; a client that keeps the old one loses its session, unless InsecureNoRotation is set", kind))
+			wrong = append(wrong, fmt.Errorf("issuer: Encode leaves out the refresh token of a %s; a client that keeps the old one loses its session, unless InsecureNoRotation is set", kind))
 		}
 	}
 	return wrong
