@@ -106,6 +106,9 @@ type Config struct {
 	// encoding/json: a struct with names of the caller's own, for example. It
 	// must be safe for concurrent use. New calls it with tokens that nobody
 	// has, and refuses one that leaves out what a client cannot do without.
+	// What cannot be marshalled later is answered as a TokenGenerationError,
+	// when the refresh token has been rotated: a repetition within Grace, or
+	// with the retry key, gets the same tokens.
 	// Nil means the Tokens themselves. Refusals have Respond.
 	Encode func(AnswerKind, Tokens) any
 

@@ -224,3 +224,25 @@ func TestTheTokensOfAnAnswerDoNotPrint(t *testing.T) {
 	}
 	assert.Len(t, printed, 4, "two of them for New")
 }
+
+// An Encode that fails one day has cost nobody a session.
+func TestAnAnswerThatCannotBeWrittenIsRepeated(t *testing.T) {
+	broken := false
+	f := newFixture(t, func(c *issuer.Config) {
+		c.Encode = func(_ issuer.AnswerKind, t issuer.Tokens) any {
+			if broken {
+				return make(chan int)
+			}
+			return t
+		}
+	})
+	first := f.login().str("refresh_token")
+	f.pass(time.Hour)
+	broken = true
+	r := f.refresh(first, "Idempotency-Key", "k")
+	assert.Equal(t, fmt.Sprint(500, jwterrors.TokenGenerationError), fmt.Sprint(r.status, r.reason))
+	assert.Contains(t, f.logs.String(), "chan int")
+	broken = false
+	f.pass(time.Hour)
+	assert.Equal(t, 200, f.refresh(first, "Idempotency-Key", "k").status)
+}

@@ -23,7 +23,8 @@ import (
 // tried. A jwterrors.RequestInvalid with a Message says what is wrong with a
 // field; any other reason is answered as it is, and an error without a reason as
 // StoreUnavailable. When a user was added and no session could begin, the answer
-// is an error, and a login will do.
+// is an error; when the answer gets lost, a repetition is a UserExists. Then a
+// login will do.
 type Registration struct {
 	Credentials
 

@@ -43,6 +43,8 @@ func TestASignupAnswersTokens(t *testing.T) { // JG-02, JG-13, JG-16, JG-17, JG-
 	assert.Equal(t, map[string]json.RawMessage{"name": json.RawMessage(`"Carol"`), "age": json.RawMessage("42"), "admin": json.RawMessage("true"), "tags": json.RawMessage(`["a"]`)}, got.Fields)
 	assert.NotContains(t, fmt.Sprintf("%v %+v %#v %s", got, got, got, &got), password)
 
+	assert.NotContains(t, f.logs.String()+fmt.Sprint(f.events), password)
+
 	f.kinds()
 	r = f.do("POST", "/auth/signup", `{"username":"alice","password":"another password"}`)
 	assert.Equal(t, fmt.Sprint(409, jwterrors.UserExists), fmt.Sprint(r.status, r.reason), r.text)
@@ -132,4 +134,35 @@ func TestASignupThatWaitsTellsNothing(t *testing.T) { // JG-16
 	assert.Equal(t, free, taken)
 	assert.Empty(t, f.kinds(), "and no session began")
 	assert.Empty(t, must(f.store.List(t.Context(), "alice", f.now())))
+}
+
+// A user who was added and has no session can log in.
+func TestASignupWithoutASessionIsMendedByALogin(t *testing.T) {
+	users := map[string]string{}
+	store := &flaky{}
+	f := newFixture(t, func(c *issuer.Config) {
+		store.Store, c.Store = c.Store, store
+		c.Register = func(_ ctx, r issuer.Registration) (issuer.User, error) {
+			if users[r.Username] != "" {
+				return issuer.User{}, jwterrors.UserExists
+			}
+			users[r.Username] = r.Password
+			return issuer.User{ID: r.Username}, nil
+		}
+		c.Authenticate = func(_ ctx, c issuer.Credentials) (issuer.User, error) {
+			if users[c.Username] != c.Password {
+				return issuer.User{}, jwterrors.CredentialsInvalid
+			}
+			return issuer.User{ID: c.Username}, nil
+		}
+	})
+	const body = `{"username":"carol","password":"an obviously fake one"}`
+	store.set("Create", errors.New("down"))
+	r := f.do("POST", "/auth/signup", body)
+	assert.Equal(t, fmt.Sprint(503, jwterrors.StoreUnavailable), fmt.Sprint(r.status, r.reason))
+	assert.Equal(t, []issuer.EventKind{issuer.EventSignup}, f.kinds(), "there is a user, and no session")
+	assert.NotContains(t, f.logs.String(), "an obviously fake one")
+	store.set("", nil)
+	assert.Equal(t, jwterrors.UserExists, f.do("POST", "/auth/signup", body).reason)
+	assert.Equal(t, 200, f.do("POST", "/auth/login", body).status)
 }
