@@ -55,7 +55,7 @@ func (i *Issuer) writeTokens(w http.ResponseWriter, status int, kind AnswerKind,
 	noStore(w)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // a client that left needs no answer
+	_, _ = w.Write(body) // a client that left needs no answer
 	return nil
 }
 
