@@ -170,8 +170,22 @@ type Config struct {
 	// expire. Nil means that they live on until then.
 	Denylist Denier
 
+	// Limits say how often one may try to log in. Zero means the defaults.
+	Limits Limits
+
+	// ClientAddress returns the address that a request comes from, for Limits,
+	// sessions and events; the zero Addr when it is not known, and then no
+	// limit by address holds. It runs for every request, concurrently. Nil
+	// means RemoteAddr: behind a proxy that is the proxy's, and all its
+	// clients together have the budget of one address. See TrustedProxies.
+	ClientAddress func(*http.Request) netip.Addr
+
+	// TellAccounts lets events of refused logins have an Account.
+	TellAccounts bool
+
 	// OnEvent is called for every Event, in the goroutine of the request,
-	// before it is answered: it must return soon. A panic in it is logged and
+	// before it is answered: it must return at once. An EventQueue calls
+	// another function off the request path. A panic in it is logged and
 	// changes nothing. Nil means none.
 	OnEvent func(Event)
 
@@ -284,6 +298,13 @@ func New(c Config) (*Issuer, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+
+	limits, errs := c.Limits.withDefaults(c.Now)
+	c.Limits = limits
+	for _, err := range errs {
+		wrong("%w", err)
+	}
+
 	if len(mistakes) > 0 {
 		return nil, errors.Join(mistakes...)
 	}

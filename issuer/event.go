@@ -15,6 +15,7 @@ type EventKind string
 const (
 	EventLogin       EventKind = "login"        // a session began
 	EventLoginFailed EventKind = "login_failed" // credentials were refused
+	EventLimited     EventKind = "limited"      // too many attempts for an account or an address: see Limits
 
 	EventSignup       EventKind = "signup"        // a user signed up; the login that follows has an event of its own
 	EventSignupFailed EventKind = "signup_failed" // a signup was refused
@@ -41,6 +42,10 @@ type Event struct {
 	ClientID  string
 	Address   string // of the request; empty when not known
 
+	// Account is the beginning of the name that a login was refused for, if
+	// Config.TellAccounts is set. It may be anything that a client sent.
+	Account string
+
 	// Err is what failed while a session was ended: it, or its access tokens,
 	// may live on, unless the client or the operator tries again. Such an
 	// event may name a Subject alone. Of a login it means that the session
@@ -61,6 +66,17 @@ func (i *Issuer) tell(e Event) {
 	}()
 	e.Time = i.c.Now()
 	i.c.OnEvent(e)
+}
+
+// shown returns the beginning of the name in c, if the caller wants it: two
+// characters, and no more than a third of it, since people write passwords into
+// the wrong field.
+func (i *Issuer) shown(c Credentials) string {
+	if !i.c.TellAccounts {
+		return ""
+	}
+	name := []rune(clip(c.Username + c.Email))
+	return string(name[:min(2, len(name)/3)]) + "***"
 }
 
 func (i *Issuer) about(kind EventKind, s *Session, reason jwterrors.Reason, address string) Event {

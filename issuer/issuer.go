@@ -11,7 +11,8 @@ import (
 )
 
 // An Issuer is the http.Handler of all routes below Config.Prefix. Make one with
-// New. It is safe for concurrent use, and holds no state but its Config.
+// New. It is safe for concurrent use, and holds no state but its Config, whose
+// Limiter counts.
 type Issuer struct {
 	c       Config
 	masters masterKeys
@@ -29,7 +30,7 @@ func (i *Issuer) routes() {
 	for path, methods := range map[string]map[string]endpoint{
 		p.Login:                  {"POST": i.login},
 		p.Signup:                 {"POST": i.signup},
-		p.Refresh:                {"POST": i.refreshRoute},
+		p.Refresh:                {"POST": i.limitRefresh(i.refreshRoute)},
 		p.Logout:                 {"POST": i.logout},
 		p.Sessions:               {"GET": i.list, "DELETE": i.deleteOthers},
 		p.Sessions + "/{id}":     {"DELETE": i.deleteOne},
@@ -68,7 +69,7 @@ func (i *Issuer) handler(methods map[string]endpoint) http.Handler {
 
 // ServeHTTP answers the routes below Config.Prefix, which r's path must have.
 func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	i.mux.ServeHTTP(w, r)
+	i.mux.ServeHTTP(w, i.placed(r))
 }
 
 // WellKnown returns the handler of the documents that stand at the root of a

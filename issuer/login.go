@@ -29,13 +29,18 @@ func (i *Issuer) login(w http.ResponseWriter, r *http.Request) error {
 	started := i.c.Now() // before Authenticate looks at an account that may be revoked meanwhile
 	ctx, cancel := context.WithTimeout(r.Context(), MaxLoginTime)
 	defer cancel()
+	a, err := i.attempt(ctx, "login", c)
+	if err != nil {
+		return err
+	}
 	user, err := i.c.Authenticate(ctx, c)
+	a.decided(ctx, err)
 	if err != nil {
 		var reason jwterrors.Reason
 		if !errors.As(err, &reason) {
 			return storeFailed("authenticate", err)
 		}
-		i.tell(Event{Kind: EventLoginFailed, Reason: reason, ClientID: i.c.ClientID, Address: c.Address})
+		i.tell(Event{Kind: EventLoginFailed, Reason: reason, ClientID: i.c.ClientID, Address: c.Address, Account: i.shown(c)})
 		return err
 	}
 	t, err := i.begin(ctx, started, user, body["scope"], c.Device, c.Address, r.UserAgent())

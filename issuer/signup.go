@@ -66,6 +66,9 @@ func (i *Issuer) signup(w http.ResponseWriter, r *http.Request) error {
 	started := i.c.Now()
 	ctx, cancel := context.WithTimeout(r.Context(), MaxLoginTime)
 	defer cancel()
+	if _, err := i.attempt(ctx, "signup", reg.Credentials); err != nil { // and gives nothing back
+		return err
+	}
 	user, err := i.c.Register(ctx, reg)
 	var reason jwterrors.Reason
 	switch {
@@ -76,7 +79,7 @@ func (i *Issuer) signup(w http.ResponseWriter, r *http.Request) error {
 		encode(w, struct{}{})
 		return nil
 	case errors.As(err, &reason):
-		i.tell(Event{Kind: EventSignupFailed, Reason: reason, ClientID: i.c.ClientID, Address: reg.Address})
+		i.tell(Event{Kind: EventSignupFailed, Reason: reason, ClientID: i.c.ClientID, Address: reg.Address, Account: i.shown(reg.Credentials)})
 		return err
 	case err != nil:
 		return storeFailed("register", err)
