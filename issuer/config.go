@@ -183,6 +183,20 @@ type Config struct {
 	// TellAccounts lets events of refused logins have an Account.
 	TellAccounts bool
 
+	// Cookie is the name of the cookie that keeps the refresh token in
+	// browsers, which begins with "__Host-": DefaultCookie, for example. Then
+	// all answers have it there and not in the body, and requests of other
+	// origins are refused: see the package documentation. Zero means that
+	// there is no cookie.
+	Cookie string
+
+	// Origins are the origins whose pages may send requests and read answers
+	// (CORS), besides that of the issuer itself: https origins as browsers
+	// write them, or http ones of a loopback host. With Cookie they may send
+	// it, and must be of the same site as the issuer for it to come (RFC
+	// 6265bis, Section 5.2). Zero means none.
+	Origins []string
+
 	// OnEvent is called for every Event, in the goroutine of the request,
 	// before it is answered: it must return at once. An EventQueue calls
 	// another function off the request path. A panic in it is logged and
@@ -190,9 +204,9 @@ type Config struct {
 	OnEvent func(Event)
 
 	// Respond answers refused requests. An err that is a *jwterrors.Error with
-	// a Status of 404, 405, 413 or 415 is to be answered with it, every other
+	// a Status of 403, 404, 405, 413 or 415 is to be answered with it, every other
 	// one with the status of its reason. Nil means a jwterrors.Responder, and
-	// its form for those four.
+	// its form for those five.
 	Respond func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Logger gets a record for what the operator should know: stores that do
@@ -282,7 +296,7 @@ func New(c Config) (*Issuer, error) {
 	routes, more := c.Routes.withDefaults(c.Register != nil)
 	errs = append(append(errs, more...), checkClaims(c.Claims)...)
 	if c.Encode != nil {
-		errs = append(errs, checkEncode(c.Encode, !c.InsecureNoRotation)...)
+		errs = append(errs, checkEncode(c.Encode, c.Cookie == "", !c.InsecureNoRotation)...)
 	}
 	if c.IdleTTL != 0 && c.InsecureNoRotation {
 		wrong("IdleTTL is put off by rotations, and InsecureNoRotation has none")
@@ -301,7 +315,8 @@ func New(c Config) (*Issuer, error) {
 
 	limits, errs := c.Limits.withDefaults(c.Now)
 	c.Limits = limits
-	for _, err := range errs {
+	b, more := newBrowser(c.Cookie, c.Origins)
+	for _, err := range append(errs, more...) {
 		wrong("%w", err)
 	}
 
@@ -309,7 +324,7 @@ func New(c Config) (*Issuer, error) {
 		return nil, errors.Join(mistakes...)
 	}
 	c.MasterKeys = nil // masters has copies; nothing else needs them
-	i := &Issuer{c: c, masters: masters, claims: firstClaims(c.Issuer, c.Audience), renamed: renamed}
+	i := &Issuer{c: c, masters: masters, claims: firstClaims(c.Issuer, c.Audience), renamed: renamed, browser: b}
 	i.routes()
 	return i, nil
 }

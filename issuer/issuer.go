@@ -18,6 +18,7 @@ type Issuer struct {
 	masters masterKeys
 	claims  []byte            // the beginning of every payload
 	renamed map[string]string // names of members on the wire that are not the default ones
+	browser *browser
 	mux     *http.ServeMux
 }
 
@@ -30,7 +31,7 @@ func (i *Issuer) routes() {
 	for path, methods := range map[string]map[string]endpoint{
 		p.Login:                  {"POST": i.login},
 		p.Signup:                 {"POST": i.signup},
-		p.Refresh:                {"POST": i.limitRefresh(i.refreshRoute)},
+		p.Refresh:                {"POST": i.limitRefresh(i.dropDead(i.refreshRoute))},
 		p.Logout:                 {"POST": i.logout},
 		p.Sessions:               {"GET": i.list, "DELETE": i.deleteOthers},
 		p.Sessions + "/{id}":     {"DELETE": i.deleteOne},
@@ -51,8 +52,13 @@ func (i *Issuer) handler(methods map[string]endpoint) http.Handler {
 	}
 	allow := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if i.browser.preflight(w, r, allow) {
+			return
+		}
 		var err error
 		switch e := methods[r.Method]; {
+		case i.browser.foreign(r):
+			err = httpError(http.StatusForbidden, "The request comes from another origin.")
 		case e != nil:
 			err = e(w, r)
 		case len(methods) == 0:

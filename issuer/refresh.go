@@ -26,16 +26,19 @@ func (i *Issuer) answer(s *Session, now time.Time) (Tokens, error) {
 }
 
 func (i *Issuer) refreshRoute(w http.ResponseWriter, r *http.Request) error {
-	body, err := i.body(w, r, "refresh_token", "refreshToken", "device")
-	if err != nil {
-		return err
+	var body map[string]string
+	if i.needsBody(r) {
+		var err error
+		if body, err = i.body(w, r, "refresh_token", "refreshToken", "device"); err != nil {
+			return err
+		}
 	}
-	token, err := refreshTokenOf(body)
+	token, err := i.presented(r, body)
 	if err != nil {
 		return err
 	}
 	if token == "" {
-		return refused(jwterrors.RefreshTokenMissing, "the body has no refresh_token")
+		return refused(jwterrors.RefreshTokenMissing, "there is no refresh_token")
 	}
 	keys := r.Header.Values("Idempotency-Key")
 	if len(keys) > 1 || len(keys) == 1 && len(keys[0]) > 255 {

@@ -22,15 +22,16 @@ const leewayOfVerifiers = 5 * time.Minute
 // slept must be able to log out, and it can do no more with it. What belongs to
 // no session is no error: it is logged out.
 func (i *Issuer) logout(w http.ResponseWriter, r *http.Request) error {
-	var token string
+	var body map[string]string
 	if r.ContentLength != 0 {
-		body, err := i.body(w, r, "refresh_token", "refreshToken")
-		if err != nil {
+		var err error
+		if body, err = i.body(w, r, "refresh_token", "refreshToken"); err != nil {
 			return err
 		}
-		if token, err = refreshTokenOf(body); err != nil {
-			return err
-		}
+	}
+	token, err := i.presented(r, body)
+	if err != nil {
+		return err
 	}
 	access, err := bearer(r)
 	switch missing := errors.Is(err, jwterrors.TokenMissing); {
@@ -63,6 +64,7 @@ func (i *Issuer) logout(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	i.dropCookie(w, r)
 	return noContent(w)
 }
 

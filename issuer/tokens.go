@@ -16,11 +16,11 @@ import (
 // 5.1). Printed they show no token.
 type Tokens struct {
 	AccessToken      string `json:"access_token"`
-	TokenType        string `json:"token_type"`         // "Bearer"
-	ExpiresIn        int64  `json:"expires_in"`         // of the access token, in seconds
-	RefreshToken     string `json:"refresh_token"`      //
-	RefreshExpiresIn int64  `json:"refresh_expires_in"` // of the session, in seconds
-	Scope            string `json:"scope"`              // separated by spaces; may be empty
+	TokenType        string `json:"token_type"`              // "Bearer"
+	ExpiresIn        int64  `json:"expires_in"`              // of the access token, in seconds
+	RefreshToken     string `json:"refresh_token,omitempty"` // empty when it is in a cookie
+	RefreshExpiresIn int64  `json:"refresh_expires_in"`      // of the session, in seconds
+	Scope            string `json:"scope"`                   // separated by spaces; may be empty
 }
 
 // String hides the tokens.
@@ -44,6 +44,10 @@ const (
 
 // writeTokens answers t, in the form of Config.Encode.
 func (i *Issuer) writeTokens(w http.ResponseWriter, status int, kind AnswerKind, t Tokens) error {
+	refreshToken := t.RefreshToken
+	if i.c.Cookie != "" {
+		t.RefreshToken = ""
+	}
 	var v any = t
 	if i.c.Encode != nil {
 		v = i.c.Encode(kind, t)
@@ -51,6 +55,9 @@ func (i *Issuer) writeTokens(w http.ResponseWriter, status int, kind AnswerKind,
 	body, err := json.Marshal(v)
 	if err != nil {
 		return &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: fmt.Errorf("issuer: marshal what Encode returned: %w", err)}
+	}
+	if i.c.Cookie != "" { // now that nothing fails any more
+		i.setCookie(w, refreshToken, int(min(t.RefreshExpiresIn, 1<<31-1)))
 	}
 	noStore(w)
 	w.Header().Set("Content-Type", "application/json")
@@ -62,7 +69,7 @@ func (i *Issuer) writeTokens(w http.ResponseWriter, status int, kind AnswerKind,
 // checkEncode has encode write tokens that nobody has, and says what a client
 // could not go on with: an answer without its access token, a login without its
 // refresh token, and a refresh without the one that it was rotated to.
-func checkEncode(encode func(AnswerKind, Tokens) any, rotates bool) (wrong []error) {
+func checkEncode(encode func(AnswerKind, Tokens) any, inBody, rotates bool) (wrong []error) {
 	probe := Tokens{
 		AccessToken: "access-" + random(16), TokenType: "Bearer", ExpiresIn: int64(DefaultAccessTTL / time.Second),
 		RefreshToken: "refresh-" + random(16), RefreshExpiresIn: int64(DefaultRefreshTTL / time.Second), Scope: "scope",
@@ -76,7 +83,7 @@ func checkEncode(encode func(AnswerKind, Tokens) any, rotates bool) (wrong []err
 		if !strings.Contains(body, probe.AccessToken) {
 			wrong = append(wrong, fmt.Errorf("issuer: Encode leaves out the access token of a %s", kind))
 		}
-		if !strings.Contains(body, probe.RefreshToken) && (kind == AnswerLogin || rotates) {
+		if inBody && !strings.Contains(body, probe.RefreshToken) && (kind == AnswerLogin || rotates) {
 			wrong = append(wrong, fmt.Errorf("issuer: Encode leaves out the refresh token of a %s; a client that keeps the old one loses its session, unless InsecureNoRotation is set", kind))
 		}
 	}
