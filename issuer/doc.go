@@ -32,11 +32,40 @@
 // its request can have other names (Names), and its answer another form (Encode,
 // and Respond for refusals), for services that have clients already.
 //
-// Refusals carry a reason of the package errors, and so do 404, 405, 413 and 415.
+// Refusals carry a reason of the package errors, and so do 403, 404, 405, 413 and
+// 415.
 // The operator ends sessions with [Issuer.RevokeSession] and
 // [Issuer.RevokeSubject].
 //
 // A [Minter] makes tokens for JWT-enabled API keys, which have no session.
+//
+// # Limits
+//
+// Logins and signups are limited by account and by address, in the memory of each process,
+// unless [Config.Limits] says otherwise. Behind a proxy, [Config.ClientAddress]
+// must say who the client is: see [TrustedProxies]. A refresh asks for no account,
+// and so locks none.
+//
+// # Browsers
+//
+// With [Config.Cookie] the refresh token is in a cookie that no page can read and
+// no other host can set (Secure, HttpOnly, SameSite=Strict, "__Host-"), until the
+// session ends, and not in the body. A page keeps the access token in memory, and
+// gets another one with a POST to /refresh that has no body. A refresh token in
+// the body is taken too, unless it differs from that of the cookie: 400. What the
+// answer does to the cookie:
+//
+//	tokens                            set it
+//	204 of a logout                   clears it
+//	401 of a refresh                  clears it: its session is no more
+//	every other, 5xx among them       leaves it as it is
+//
+// Requests that change something are refused with 403 when a page of another
+// origin sent them (net/http.CrossOriginProtection: Sec-Fetch-Site and Origin), at
+// every route. Pages of [Config.Origins] are let through, and may read the answers
+// (CORS). Tell browsers to come by https alone (RFC 6797), and give each Issuer of
+// a host a cookie of its own name. Clients that are no browsers get their tokens
+// from a second Issuer without Cookie, on the same Store, at another Prefix.
 //
 // # Refresh tokens
 //
