@@ -21,11 +21,12 @@ import (
 // they share.
 type app struct {
 	http.Handler
-	ring  *issuer.KeyRing
-	store *issuer.MemoryStore
-	alg   string
-	log   *slog.Logger
-	now   func() time.Time
+	ring   *issuer.KeyRing
+	store  *issuer.MemoryStore
+	events *issuer.EventQueue
+	alg    string
+	log    *slog.Logger
+	now    func() time.Time
 }
 
 func newApp(o options, log *slog.Logger) (*app, error) {
@@ -56,15 +57,21 @@ func newApp(o options, log *slog.Logger) (*app, error) {
 		return nil, err
 	}
 	denylist := middleware.NewDenylist(middleware.DenylistOptions{Now: a.now})
+	a.events, err = issuer.NewEventQueue(issuer.EventQueueConfig{Handle: a.event, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	cookie := ""
+	if o.browser {
+		cookie = issuer.DefaultCookie
+	}
 	iss, err := issuer.New(issuer.Config{
 		Issuer: o.issuer, Audience: []string{o.audience}, Keys: a.ring,
 		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: a.store,
 		Authenticate: users.Authenticate, Denylist: denylist, ClientID: "mobile",
 		AccessTTL: o.accessTTL, RefreshTTL: o.refreshTTL, Grace: orNegative(o.grace),
-		Logger: log, Now: a.now,
-		OnEvent: func(e issuer.Event) {
-			log.Info("event", "kind", e.Kind, "sub", e.Subject, "sid", e.SessionID, "reason", e.Reason)
-		},
+		Limits: issuer.Limits{InsecureOff: o.unlimited}, Cookie: cookie, Origins: o.origins,
+		Logger: log, Now: a.now, OnEvent: a.events.Add,
 	})
 	if err != nil {
 		return nil, err
@@ -190,6 +197,24 @@ func newUsers(log *slog.Logger) (*password.Authenticator, error) {
 // background removes expired sessions until ctx is done.
 func (a *app) background(ctx context.Context) {
 	_ = a.store.Run(ctx) // its only error is that of ctx
+}
+
+// event writes the audit log.
+func (a *app) event(e issuer.Event) {
+	attrs := []any{"kind", e.Kind, "at", e.Time, "sub", e.Subject, "sid", e.SessionID, "address", e.Address, "reason", e.Reason}
+	if e.Err != nil {
+		a.log.Error("event", append(attrs, "err", e.Err)...)
+		return
+	}
+	a.log.Info("event", attrs...)
+}
+
+// tell writes events until ctx is done, and then those that are left.
+func (a *app) tell(ctx context.Context) {
+	_ = a.events.Run(ctx) // its only error is that of ctx
+	if n := a.events.Dropped(); n > 0 {
+		a.log.Warn("events were dropped", "count", n)
+	}
 }
 
 // rotate lets a new key sign.

@@ -8,7 +8,8 @@
 //
 // It prints "listening on http://HOST:PORT" when it is ready. SIGHUP rotates
 // the signing key; SIGINT and SIGTERM let running requests end and stop it. With
-// -inspect there is a page, /inspect, that explains tokens to developers.
+// -inspect there is a page, /inspect, that explains tokens to developers; with
+// -browser refresh tokens are in a cookie.
 package main
 
 import (
@@ -55,6 +56,7 @@ func run(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	go a.background(ctx)
+	defer inBackground(a.tell)() // the last of all: requests tell of themselves
 	go rotateOnHangup(ctx, a, log)
 
 	server := &http.Server{
@@ -77,6 +79,20 @@ func run(args []string) error {
 	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return server.Shutdown(drain)
+}
+
+// inBackground runs f and returns the function that stops it and waits for its end.
+func inBackground(f func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 // rotateOnHangup rotates the signing key at every SIGHUP.

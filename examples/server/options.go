@@ -16,6 +16,8 @@ type options struct {
 	clockOffset                          time.Duration
 	trust                                []trusted
 	inspect                              bool
+	browser, unlimited                   bool
+	origins                              []string
 }
 
 // trusted is another issuer whose tokens the API accepts.
@@ -38,6 +40,12 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.leeway, "leeway", 30*time.Second, "clock skew that verification tolerates")
 	flags.DurationVar(&o.clockOffset, "clock-offset", 0, "shift this server's clock")
 	flags.BoolVar(&o.inspect, "inspect", false, "serve /inspect, a page that explains tokens; for development, on a loopback -addr only")
+	flags.BoolVar(&o.browser, "browser", false, "keep refresh tokens in a cookie instead of the body")
+	flags.Func("origin", "let the pages of this origin use the issuer, such as http://localhost:5173 (repeatable)", func(s string) error {
+		o.origins = append(o.origins, s)
+		return nil
+	})
+	flags.BoolVar(&o.unlimited, "insecure-no-limits", false, "let everybody try as many logins as they like; for tests")
 	flags.Func("trust", "accept another issuer: issuer=URL,jwks=URL,audience=A,alg=RS256 (repeatable)", func(s string) error {
 		t, err := parseTrust(s)
 		o.trust = append(o.trust, t)

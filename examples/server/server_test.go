@@ -27,7 +27,8 @@ type process struct {
 	t       *testing.T
 	url     string
 	cmd     *exec.Cmd
-	secrets []string // what no log may hold
+	stderr  *bytes.Buffer // to be read when the process has ended
+	secrets []string      // what no log may hold
 }
 
 // start builds the server once and runs it with the arguments.
@@ -43,7 +44,7 @@ func start(t *testing.T, args ...string) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, cmd: cmd, secrets: []string{userPassword}}
+	p := &process{t: t, cmd: cmd, stderr: &stderr, secrets: []string{userPassword}}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // may have ended already
 		_ = cmd.Wait()
@@ -225,7 +226,7 @@ func TestFlagsThatCannotWork(t *testing.T) {
 	for _, args := range [][]string{
 		{"-alg", "none"}, {"-store", "nowhere://"}, {"-trust", "issuer=x"}, {"-trust", "x"}, {"extra"}, {"-access-ttl", "2h", "-refresh-ttl", "1h"},
 		{"-secret-file", "x"}, {"-alg", "HS256", "-key-file", "x"}, {"-key-file", "/does/not/exist"}, {"-master-key-file", "/does/not/exist"},
-		{"-issuer", "http://id.example.com"},
+		{"-issuer", "http://id.example.com"}, {"-origin", "*"}, {"-origin", "null"}, {"-origin", "http://app.example.com"},
 	} {
 		out, err := exec.Command(binary, append([]string{"-addr", "127.0.0.1:0"}, args...)...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "server:") && !strings.Contains(string(out), "flag") {
