@@ -60,10 +60,10 @@ func checkOrigin(s string) error {
 	return nil
 }
 
-// preflight says to browsers who may read the answer to r (the CORS protocol of the
+// cors says to browsers who may read the answer to r (the CORS protocol of the
 // Fetch standard), and answers r when it only asks for that. allow are the methods
 // of the route.
-func (b *browser) preflight(w http.ResponseWriter, r *http.Request, allow string) bool {
+func (b *browser) cors(w http.ResponseWriter, r *http.Request, allow string) bool {
 	if len(b.origins) == 0 {
 		return false
 	}

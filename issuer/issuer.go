@@ -52,7 +52,7 @@ func (i *Issuer) handler(methods map[string]endpoint) http.Handler {
 	}
 	allow := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if i.browser.preflight(w, r, allow) {
+		if i.browser.cors(w, r, allow) {
 			return
 		}
 		var err error

@@ -251,6 +251,28 @@ func TestARefreshLocksNobody(t *testing.T) {
 	}
 }
 
+func TestTheAddressIsThatOfTheConnectionByDefault(t *testing.T) {
+	f := newFixture(t, func(c *issuer.Config) { c.Limits.Address = issuer.Budget{Attempts: 1, Every: time.Minute} })
+	try := func(remote string) int {
+		r := httptest.NewRequest("POST", "/auth/login", strings.NewReader(`{"username":"`+remote+`","password":"x"}`))
+		r.RemoteAddr = remote
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("X-Forwarded-For", remote)
+		w := httptest.NewRecorder()
+		f.issuer.ServeHTTP(w, r)
+		return w.Code
+	}
+	assert.Equal(t, 401, try("192.0.2.1:1"))
+	assert.Equal(t, 429, try("192.0.2.1:2"), "another port")
+	assert.Equal(t, 429, try("[::ffff:192.0.2.1]:3"), "IPv4 in IPv6")
+	assert.Equal(t, 401, try("[fe80::1%eth0]:1"))
+	assert.Equal(t, 429, try("[fe80::2%eth1]:1"), "another zone")
+	for n, want := range []int{401, 429, 429} {
+		body := fmt.Sprintf(`{"username":"y%d","password":"x"}`, n)
+		assert.Equal(t, want, f.do("POST", "/auth/login", body, "X-Forwarded-For", fmt.Sprint("192.0.2.", n)).status, "a field that nobody trusts is not read")
+	}
+}
+
 // What Authenticate could not decide costs nothing, unless the client did not wait.
 func TestAnAttemptThatIsNotDecidedIsGivenBack(t *testing.T) {
 	var fail error
