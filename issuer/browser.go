@@ -26,7 +26,7 @@ func newBrowser(cookie string, origins []string) (*browser, []error) {
 	b := &browser{cookie: cookie, origins: slices.Clone(origins), guard: http.NewCrossOriginProtection()}
 	var wrong []error
 	if name, ok := strings.CutPrefix(cookie, "__Host-"); cookie != "" && (!ok || !isToken(name)) {
-		wrong = append(wrong, fmt.Errorf("Cookie %q is not a name that begins with __Host-", cookie))
+		wrong = append(wrong, fmt.Errorf("issuer: Cookie %q is not a name that begins with __Host-", cookie))
 	}
 	for n, origin := range origins {
 		err := checkOrigin(origin)
@@ -37,7 +37,7 @@ func newBrowser(cookie string, origins []string) (*browser, []error) {
 			err = errors.New("it stands twice")
 		}
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("Origins %q: %w", origin, err))
+			wrong = append(wrong, fmt.Errorf("issuer: Origins %q: %w", origin, err))
 		}
 	}
 	return b, wrong

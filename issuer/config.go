@@ -316,9 +316,7 @@ func New(c Config) (*Issuer, error) {
 	limits, errs := c.Limits.withDefaults(c.Now)
 	c.Limits = limits
 	b, more := newBrowser(c.Cookie, c.Origins)
-	for _, err := range append(errs, more...) {
-		wrong("%w", err)
-	}
+	mistakes = append(append(mistakes, errs...), more...)
 
 	if len(mistakes) > 0 {
 		return nil, errors.Join(mistakes...)

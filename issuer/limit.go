@@ -112,11 +112,11 @@ func (l Limits) withDefaults(now func() time.Time) (Limits, []error) {
 			continue
 		}
 		if err := b.budget.check(); err != nil {
-			wrong = append(wrong, fmt.Errorf("Limits.%s: %w", b.name, err))
+			wrong = append(wrong, fmt.Errorf("issuer: Limits.%s: %w", b.name, err))
 		}
 	}
 	if l.InsecureOff && (l.Limiter != nil || l.Refresh != Budget{}) {
-		wrong = append(wrong, errors.New("Limits.InsecureOff is set, and so is Limiter or Refresh"))
+		wrong = append(wrong, errors.New("issuer: Limits.InsecureOff is set, and so is Limiter or Refresh"))
 	}
 	if l.Limiter == nil && !l.InsecureOff && len(wrong) == 0 {
 		m, err := NewMemoryLimiter(MemoryLimiterConfig{Now: now})
