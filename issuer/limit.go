@@ -151,7 +151,7 @@ func addressKey(route, address string) string {
 	if err != nil {
 		return ""
 	}
-	ip = ip.Unmap().WithZone("")
+	ip = ip.Unmap() // a Prefix has no zone
 	if ip.Is6() {
 		return route + "-address:" + netip.PrefixFrom(ip, 64).Masked().String()
 	}
