@@ -145,6 +145,9 @@ func (i *Issuer) dropCookie(w http.ResponseWriter, r *http.Request) {
 func (i *Issuer) dropDead(e endpoint) endpoint {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		err := e(w, r)
+		if errors.Is(err, errOtherDevice) {
+			return err
+		}
 		switch jwterrors.ReasonOf(err) {
 		case jwterrors.RefreshTokenInvalid, jwterrors.RefreshTokenExpired, jwterrors.RefreshTokenReused, jwterrors.SessionRevoked:
 			i.dropCookie(w, r)

@@ -33,18 +33,17 @@
 // and Respond for refusals), for services that have clients already.
 //
 // Refusals carry a reason of the package errors, and so do 403, 404, 405, 413 and
-// 415.
-// The operator ends sessions with [Issuer.RevokeSession] and
+// 415. The operator ends sessions with [Issuer.RevokeSession] and
 // [Issuer.RevokeSubject].
 //
 // A [Minter] makes tokens for JWT-enabled API keys, which have no session.
 //
 // # Limits
 //
-// Logins and signups are limited by account and by address, in the memory of each process,
-// unless [Config.Limits] says otherwise. Behind a proxy, [Config.ClientAddress]
-// must say who the client is: see [TrustedProxies]. A refresh asks for no account,
-// and so locks none.
+// Logins and signups are limited by account and by address, in the memory of each
+// process, unless [Config.Limits] says otherwise. Behind a proxy,
+// [Config.ClientAddress] must say who the client is: see [TrustedProxies]. A
+// refresh asks for no account, and so locks none.
 //
 // # Browsers
 //

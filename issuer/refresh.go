@@ -60,6 +60,9 @@ func refreshTokenOf(body map[string]string) (string, error) {
 	return orDefault(a, b), nil
 }
 
+// errOtherDevice is no end of the session.
+var errOtherDevice = errors.New("the refresh token is another device's")
+
 // maxReads bounds how often a refresh reads a session again because another one
 // was faster.
 const maxReads = 8
@@ -93,7 +96,7 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, dev
 			return Tokens{}, refused(jwterrors.RefreshTokenInvalid, "the refresh token is another client's")
 		case i.c.BindDevice && clip(device) != s.Device:
 			i.tell(i.about(EventOtherDevice, &s, jwterrors.RefreshTokenInvalid, address))
-			return Tokens{}, refused(jwterrors.RefreshTokenInvalid, "the refresh token is another device's")
+			return Tokens{}, &jwterrors.Error{Reason: jwterrors.RefreshTokenInvalid, Err: errOtherDevice}
 		}
 		v := decide(&s, t.generation, retry, now, i.c.Grace)
 		if v == rotate && i.c.InsecureNoRotation {
