@@ -77,8 +77,9 @@ func (m *MemoryLimiter) Take(_ context.Context, key string, b Budget) (time.Dura
 	}
 	hash := maphash.String(m.seed, key)
 	all := int64(b.Attempts) * int64(b.Every)
-	unlock := m.lock(hash)
-	defer unlock()
+	mu := &m.mu[hash%mutexes]
+	mu.Lock()
+	defer mu.Unlock()
 	now := m.now().UnixNano()
 	at := m.bucket(hash).find(hash, now)
 	// A clock that was set back must not lock anybody for longer than all.
@@ -100,8 +101,9 @@ func (m *MemoryLimiter) Give(_ context.Context, key string, n int, b Budget) err
 		return fmt.Errorf("issuer: %w", err)
 	}
 	hash := maphash.String(m.seed, key)
-	unlock := m.lock(hash)
-	defer unlock()
+	mu := &m.mu[hash%mutexes]
+	mu.Lock()
+	defer mu.Unlock()
 	now := m.now().UnixNano()
 	if at := m.bucket(hash).find(hash, now); at.hash == hash && at.whole > now {
 		at.whole -= int64(max(min(n, b.Attempts), 0)) * int64(b.Every)
@@ -111,12 +113,6 @@ func (m *MemoryLimiter) Give(_ context.Context, key string, n int, b Budget) err
 
 func (m *MemoryLimiter) bucket(hash uint64) *bucket {
 	return &m.buckets[hash&uint64(len(m.buckets)-1)]
-}
-
-func (m *MemoryLimiter) lock(hash uint64) (unlock func()) {
-	mu := &m.mu[hash%mutexes]
-	mu.Lock()
-	return mu.Unlock
 }
 
 // find returns the place of hash, or else the one to put it in: a free one, or the
