@@ -29,6 +29,10 @@ type app struct {
 	now    func() time.Time
 }
 
+// triesOfAlice is more than the default: there is one user, and whoever tries the
+// server out plays everybody who gets the password wrong.
+var triesOfAlice = issuer.Budget{Attempts: 100, Every: time.Minute}
+
 func newApp(o options, log *slog.Logger) (*app, error) {
 	a := &app{alg: o.alg, log: log, now: func() time.Time { return time.Now().Add(o.clockOffset) }}
 	if o.store != "memory:" {
@@ -70,7 +74,7 @@ func newApp(o options, log *slog.Logger) (*app, error) {
 		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: a.store,
 		Authenticate: users.Authenticate, Denylist: denylist, ClientID: "mobile",
 		AccessTTL: o.accessTTL, RefreshTTL: o.refreshTTL, Grace: orNegative(o.grace),
-		Limits: issuer.Limits{InsecureOff: o.unlimited}, Cookie: cookie, Origins: o.origins,
+		Limits: issuer.Limits{Account: triesOfAlice, InsecureOff: o.unlimited}, Cookie: cookie, Origins: o.origins,
 		Logger: log, Now: a.now, OnEvent: a.events.Add,
 	})
 	if err != nil {

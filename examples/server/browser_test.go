@@ -14,14 +14,14 @@ func TestLoginsAreLimited(t *testing.T) { // IT-04
 	const wrong = `{"username":"alice","password":"x"}`
 	p := start(t)
 	_, refresh := p.login()
-	for range 20 {
+	for range triesOfAlice.Attempts {
 		p.want(p.do("POST", "/auth/login", "", wrong), 401, jwterrors.CredentialsInvalid)
 	}
 	p.want(p.do("POST", "/auth/login", "", credentials), 429, jwterrors.RateLimited)
 	p.want(p.do("POST", "/auth/refresh", "", `{"refresh_token":"`+refresh+`"}`), 200, "")
 
 	p = start(t, "-insecure-no-limits")
-	for range 21 {
+	for range triesOfAlice.Attempts + 1 {
 		p.want(p.do("POST", "/auth/login", "", wrong), 401, jwterrors.CredentialsInvalid)
 	}
 	p.login()
