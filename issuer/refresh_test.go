@@ -29,66 +29,6 @@ func TestARefreshRotates(t *testing.T) { // AX-14, JG-04, NV-16
 	assert.Equal(t, []issuer.EventKind{issuer.EventLogin, issuer.EventRefresh}, f.kinds())
 }
 
-// The replay matrix over the wire: result, event and state of the session.
-func TestTheRotationTable(t *testing.T) {
-	const late, key = time.Minute, "retry-key-1"
-	with := []string{"Idempotency-Key", key}
-	type outcome struct {
-		status int
-		reason jwterrors.Reason
-		event  issuer.EventKind
-		alive  bool
-	}
-	ok := func(e issuer.EventKind) outcome { return outcome{200, "", e, true} }
-	ended := outcome{401, jwterrors.RefreshTokenReused, issuer.EventReplay, false}
-	for _, c := range []struct {
-		name      string
-		rotations int // made with the key, an hour apart
-		present   int // the generation presented
-		after     time.Duration
-		headers   []string
-		want      outcome
-		answers   int // the generation answered
-	}{
-		{"the current token", 0, 0, late, nil, ok(issuer.EventRefresh), 1},
-		{"the current token of a moment ago", 2, 2, 0, nil, ok(issuer.EventRepeat), 2},
-		{"the current token, later", 2, 2, late, nil, ok(issuer.EventRefresh), 3},
-		{"one behind within the grace", 2, 1, 29 * time.Second, nil, ok(issuer.EventRepeat), 2},
-		{"one behind beyond the grace", 2, 1, late, nil, ended, 0},
-		{"one behind, hours later, with the key of that rotation", 2, 1, 5 * time.Hour, with, ok(issuer.EventLateRetry), 2},
-		{"one behind beyond the grace, with another key", 2, 1, late, []string{"Idempotency-Key", "another"}, ended, 0},
-		{"two behind within the grace", 2, 0, 0, nil, ended, 0},
-		{"two behind with the key", 2, 0, 0, with, ended, 0},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			f := newFixture(t, nil)
-			r := f.login()
-			tokens := []string{r.str("refresh_token")}
-			for range c.rotations {
-				f.pass(time.Hour)
-				r = f.refresh(tokens[len(tokens)-1], with...)
-				require.Equal(t, 200, r.status, r.text)
-				tokens = append(tokens, r.str("refresh_token"))
-			}
-			f.kinds()
-			f.pass(c.after)
-			got := f.refresh(tokens[c.present], c.headers...)
-			session := must(f.store.Get(t.Context(), sid(t, r)))
-			assert.Equal(t, c.want, outcome{got.status, got.reason, f.kinds()[0], session.RevokedAt.IsZero()})
-			assert.Equal(t, !c.want.alive, f.denied.has(session.ID), "its access tokens are denied with it")
-			if c.want.alive {
-				assert.EqualValues(t, c.answers, session.Generation)
-				if c.answers < len(tokens) {
-					assert.Equal(t, tokens[c.answers], got.str("refresh_token"), "one successor for each generation")
-				}
-			} else {
-				again := f.refresh(tokens[len(tokens)-1])
-				assert.Equal(t, jwterrors.SessionRevoked, again.reason, "the owner is out as well")
-			}
-		})
-	}
-}
-
 func TestStrictModeHasNoGrace(t *testing.T) {
 	f := newFixture(t, func(c *issuer.Config) { c.Grace = issuer.NoGrace })
 	first := f.login().str("refresh_token")
