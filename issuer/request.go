@@ -41,14 +41,19 @@ const maxBody = 64 << 10
 
 // readMembers reads the members of a JSON object.
 func readMembers(w http.ResponseWriter, r *http.Request) (map[string]json.RawMessage, error) {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return nil, httpError(http.StatusUnsupportedMediaType, "The body must be application/json.")
+	if kind := r.Header.Get("Content-Type"); kind != "application/json" {
+		if media, _, err := mime.ParseMediaType(kind); err != nil || media != "application/json" {
+			return nil, httpError(http.StatusUnsupportedMediaType, "The body must be application/json.")
+		}
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, httpError(http.StatusRequestEntityTooLarge, "The body is too large.")
 	} else if err != nil {
 		return nil, refused(jwterrors.RequestInvalid, "the body broke off")
+	}
+	if members, ok := flat(data); ok {
+		return members, nil
 	}
 	members, err := jws.Members(data)
 	if err != nil {

@@ -239,9 +239,22 @@ func String(raw json.RawMessage) (string, error) {
 	if len(raw) == 0 || raw[0] != '"' {
 		return "", ErrPayload
 	}
+	if end := len(raw) - 1; end > 0 && raw[end] == '"' && plain(raw[1:end]) {
+		return string(raw[1:end]), nil
+	}
 	var s string
 	err := json.Unmarshal(raw, &s)
 	return s, err
+}
+
+// plain reports whether text means itself between the quotes of a JSON string.
+func plain(text []byte) bool {
+	for _, c := range text {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // Strings reads a JSON string or an array of strings.

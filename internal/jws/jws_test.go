@@ -133,3 +133,17 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func TestString(t *testing.T) {
+	for raw, want := range map[string]string{
+		`""`: "", `"a b~"`: "a b~", `"\u0061"`: "a", `"\\"`: `\`, `"\""`: `"`, `"é"`: "é", `"a/b"`: "a/b", `"a" `: "a", `"\ud800"`: "\ufffd",
+	} {
+		got, err := jws.String([]byte(raw))
+		assert.NoError(t, err, raw)
+		assert.Equal(t, want, got, raw)
+	}
+	for _, raw := range []string{``, `"`, `"a`, `"a"b"`, `"a\"`, "\"a\nb\"", "\"\x00\"", `null`, `7`, `["a"]`, `a"`} {
+		_, err := jws.String([]byte(raw))
+		assert.Error(t, err, raw)
+	}
+}
