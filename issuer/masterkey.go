@@ -6,9 +6,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash"
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
@@ -37,12 +39,13 @@ func (k MasterKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 type masterKeys struct {
 	first  string
 	secret map[string][]byte
+	hashes map[string]*sync.Pool // of HMACs that are keyed already
 }
 
 const minMasterKey = 32
 
 func newMasterKeys(keys []MasterKey) (masterKeys, error) {
-	m := masterKeys{secret: map[string][]byte{}}
+	m := masterKeys{secret: map[string][]byte{}, hashes: map[string]*sync.Pool{}}
 	var wrong []error
 	if len(keys) == 0 {
 		wrong = append(wrong, errors.New("MasterKeys is required"))
@@ -65,7 +68,9 @@ func newMasterKeys(keys []MasterKey) (masterKeys, error) {
 		if i == 0 {
 			m.first = id
 		}
-		m.secret[id] = append([]byte(nil), k.Secret...)
+		secret := append([]byte(nil), k.Secret...)
+		m.secret[id] = secret
+		m.hashes[id] = &sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }}
 	}
 	return m, errors.Join(wrong...)
 }
@@ -125,16 +130,21 @@ func parseRefreshToken(s string) (refreshToken, error) {
 // mac computes what makes a refresh token of a generation genuine. It is nil
 // when the master key is not known.
 func (m masterKeys) mac(keyID string, s *Session, generation uint64) []byte {
-	secret := m.secret[keyID]
-	if secret == nil {
+	hashes := m.hashes[keyID]
+	if hashes == nil {
 		return nil
 	}
-	family := hmac.New(sha256.New, secret)
-	family.Write([]byte("fam|"))
-	family.Write(s.Seed)
-	family.Write([]byte("|" + s.ID))
-	token := hmac.New(sha256.New, family.Sum(nil))
-	token.Write([]byte(tokenVersion + "|" + s.ID + "|" + strconv.FormatUint(generation, 10) + "|" + s.ClientID))
+	family := hashes.Get().(hash.Hash)
+	family.Reset()
+	b := make([]byte, 0, 128)
+	b = append(append(append(append(b, "fam|"...), s.Seed...), '|'), s.ID...)
+	family.Write(b)
+	key := family.Sum(b[:0]) // b has been read
+	hashes.Put(family)
+	token := hmac.New(sha256.New, key)
+	b = append(append(b[len(key):len(key)], tokenVersion+"|"...), s.ID...)
+	b = append(strconv.AppendUint(append(b, '|'), generation, 10), '|')
+	token.Write(append(b, s.ClientID...))
 	return token.Sum(nil)
 }
 

@@ -5,11 +5,13 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/asn1"
 	"io"
 	"math/big"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -63,5 +65,25 @@ func TestECDSASignaturesOfAKMSHaveAFixedLength(t *testing.T) { // RFC 7518, Sect
 	} {
 		_, err := signECDSA(s)(nil)
 		assert.Error(t, err, name)
+	}
+}
+
+// The tokens of sessions that live today stay good: this is the MAC as it has been
+// from the first version on.
+func TestTheMACIsWhatItWas(t *testing.T) {
+	secret := bytes.Repeat([]byte("s"), 40)
+	m, err := newMasterKeys([]MasterKey{{ID: "a", Secret: secret}})
+	require.NoError(t, err)
+	mac := func(key []byte, text string) []byte {
+		h := hmac.New(sha256.New, key)
+		h.Write([]byte(text))
+		return h.Sum(nil)
+	}
+	for _, client := range []string{"", "mobile", strings.Repeat("long", 100)} {
+		s := Session{ID: "AAAAAAAAAAAAAAAAAAAAAA", Seed: bytes.Repeat([]byte{1}, 32), ClientID: client}
+		for range 3 { // with a hash that was used before
+			family := mac(secret, "fam|"+string(s.Seed)+"|"+s.ID)
+			assert.Equal(t, mac(family, "rt1|"+s.ID+"|12345|"+client), m.mac("a", &s, 12345))
+		}
 	}
 }
