@@ -239,7 +239,7 @@ func New(c Config) (*Issuer, error) {
 	}
 
 	if err := checkIssuer(c.Issuer); err != nil {
-		wrong("Issuer %q: %w", c.Issuer, err)
+		wrong("Issuer %q: %w", withoutUser(c.Issuer), err)
 	}
 	if len(c.Audience) == 0 || slices.Contains(c.Audience, "") {
 		wrong("Audience is required, and must not hold an empty string")
@@ -341,6 +341,14 @@ func checkIssuer(s string) error {
 		return errors.New("it is not a URL in its plain form: lower case, no escapes, no dot segments")
 	}
 	return nil
+}
+
+// withoutUser returns the URL s without its user, who may have a password in it.
+func withoutUser(s string) string {
+	if at := strings.LastIndexByte(s, '@'); at >= 0 {
+		return "..." + s[at:]
+	}
+	return s
 }
 
 // isPort reports whether the port of u, if there is a colon for one, is a number.

@@ -62,8 +62,8 @@ func (k *Key) Algorithm() string { return k.algorithm }
 // String names the key and hides what it signs with.
 func (k Key) String() string { return k.algorithm + " key " + strconv.Quote(k.id) }
 
-// GoString is String.
-func (k Key) GoString() string { return k.String() }
+// Format writes String for every verb and flag, "%#v" and "%d" included.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
 
 // LogValue is String.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }

@@ -29,8 +29,8 @@ type MasterKey struct {
 // String names the key and hides the secret.
 func (k MasterKey) String() string { return "master key " + strconv.Quote(k.ID) }
 
-// GoString is String.
-func (k MasterKey) GoString() string { return k.String() }
+// Format writes String for every verb and flag, "%#v" and "%d" included.
+func (k MasterKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
 
 // LogValue is String.
 func (k MasterKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
@@ -142,7 +142,7 @@ func (m masterKeys) mac(keyID string, s *Session, generation uint64) []byte {
 	key := family.Sum(b[:0]) // b has been read
 	hashes.Put(family)
 	token := hmac.New(sha256.New, key)
-	b = append(append(b[len(key):len(key)], tokenVersion+"|"...), s.ID...)
+	b = append(append(b[len(key):len(key)], tokenVersion+"|"...), s.ID...) // behind the key
 	b = append(strconv.AppendUint(append(b, '|'), generation, 10), '|')
 	token.Write(append(b, s.ClientID...))
 	return token.Sum(nil)

@@ -24,8 +24,8 @@ type Credentials struct {
 // String names the user and hides the password.
 func (c Credentials) String() string { return "credentials of " + c.Username + c.Email }
 
-// GoString is String, so that %#v does not show the password either.
-func (c Credentials) GoString() string { return c.String() }
+// Format writes String for every verb and flag, "%#v" and "%d" included.
+func (c Credentials) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.String())) }
 
 // LogValue is String.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
