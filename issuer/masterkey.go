@@ -85,9 +85,13 @@ func isSessionID(s string) bool {
 }
 
 func isBase64URL(s string) bool {
-	return !strings.ContainsFunc(s, func(c rune) bool {
-		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-')
-	})
+	for n := range len(s) {
+		c := s[n]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
 }
 
 // A refreshToken is a refresh token that was parsed and proves nothing yet.
@@ -102,9 +106,7 @@ const (
 	sidLength    = 22 // of 128 bits in base64url
 )
 
-var errNotRefreshToken = &jwterrors.Error{
-	Reason: jwterrors.RefreshTokenInvalid, Err: errors.New("it does not have the form of a refresh token"),
-}
+var errNotRefreshToken = refused(jwterrors.RefreshTokenInvalid, "it does not have the form of a refresh token")
 
 // parseRefreshToken reads "rt1.<kid>.<sid>.<generation>.<mac>", of which there
 // is one spelling.
