@@ -84,9 +84,14 @@ type ownIssuer struct {
 }
 
 func newOwnIssuer(tb testing.TB, alg string, grace time.Duration) *ownIssuer {
+	return newOwnIssuerOf(tb, alg, func(c *issuer.Config) { c.Grace = grace })
+}
+
+// newOwnIssuerOf is for a Config that change, if there is one, has changed.
+func newOwnIssuerOf(tb testing.TB, alg string, change func(*issuer.Config)) *ownIssuer {
 	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: ownKey(alg)})
 	require.NoError(tb, err)
-	handler, err := issuer.New(issuer.Config{
+	c := issuer.Config{
 		Issuer: issuerName, Audience: []string{audience}, ClientID: clientID,
 		Keys:       ring,
 		MasterKeys: []issuer.MasterKey{{Secret: []byte("an obviously fake master key, 32+ bytes")}},
@@ -94,13 +99,21 @@ func newOwnIssuer(tb testing.TB, alg string, grace time.Duration) *ownIssuer {
 		Authenticate: func(context.Context, issuer.Credentials) (issuer.User, error) {
 			return issuer.User{ID: subject, Scopes: strings.Fields(scope)}, nil
 		},
-		Grace:  grace,
 		Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	if change != nil {
+		change(&c)
+	}
+	handler, err := issuer.New(c)
 	require.NoError(tb, err)
-	is := &ownIssuer{handler: handler, w: &recorder{sink: newSink()}, r: httptest.NewRequest("POST", "/auth/refresh", nil)}
-	is.r.Header.Set("Content-Type", "application/json")
-	return is
+	return (&ownIssuer{handler: handler}).beside()
+}
+
+// beside returns another caller of the same issuer.
+func (is *ownIssuer) beside() *ownIssuer {
+	other := &ownIssuer{handler: is.handler, w: &recorder{sink: newSink()}, r: httptest.NewRequest("POST", "/auth/refresh", nil)}
+	other.r.Header.Set("Content-Type", "application/json")
+	return other
 }
 
 func ownKey(alg string) *issuer.Key {
