@@ -10,13 +10,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 	"github.com/tokenloop/tokenloop/issuer"
@@ -50,9 +48,9 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, store: issuer.NewMemoryStore(), time: time.Now().Truncate(time.Second)}
 	secret := bytes.Repeat([]byte("an obviously fake secret"), 2)
 	key, err := issuer.NewSecretKey(secret)
-	require.NoError(t, err)
+	good(t, err)
 	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: key, Now: w.now})
-	require.NoError(t, err)
+	good(t, err)
 	denylist := middleware.NewDenylist(middleware.DenylistOptions{Now: w.now})
 	iss, err := issuer.New(issuer.Config{
 		Issuer: issuerName, Audience: []string{audience}, Keys: ring, Store: w.store, Denylist: denylist, Now: w.now,
@@ -66,11 +64,11 @@ func newWorld(t *testing.T) *world {
 		Logger:  slog.New(slog.DiscardHandler),
 		OnEvent: func(e issuer.Event) { w.mu.Lock(); defer w.mu.Unlock(); w.events = append(w.events, e.Kind) },
 	})
-	require.NoError(t, err)
+	good(t, err)
 	auth, err := middleware.New(middleware.Config{
 		Keys: middleware.HS256(secret), Issuer: issuerName, Audience: []string{audience}, Revocations: denylist, Now: w.now,
 	})
-	require.NoError(t, err)
+	good(t, err)
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", iss)
 	mux.Handle("/api", auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -111,13 +109,13 @@ func (w *world) told() []issuer.EventKind {
 func (w *world) works(access string) bool {
 	w.t.Helper()
 	req, err := http.NewRequest("GET", w.server.URL+"/api", nil)
-	require.NoError(w.t, err)
+	good(w.t, err)
 	req.Header.Set("Authorization", "Bearer "+access)
 	resp, err := w.server.Client().Do(req)
-	require.NoError(w.t, err)
+	good(w.t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	require.NoError(w.t, err)
+	good(w.t, err)
 	return resp.StatusCode == 200 && string(body) == user
 }
 
@@ -125,15 +123,15 @@ func (w *world) works(access string) bool {
 func (w *world) session() issuer.Session {
 	w.t.Helper()
 	all, err := w.store.List(w.t.Context(), user, w.now())
-	require.NoError(w.t, err)
-	require.Len(w.t, all, 1, "one session, and it is alive")
+	good(w.t, err)
+	hold(w.t, len(all) == 1, "%d sessions are alive, and not one", len(all))
 	return all[0]
 }
 
 // forget empties the store, so that the next session is alone.
 func (w *world) forget() {
 	_, err := w.store.DeleteExpired(w.t.Context(), w.now().Add(issuer.DefaultRefreshTTL*2), 1<<30)
-	require.NoError(w.t, err)
+	good(w.t, err)
 	w.told()
 }
 
@@ -262,7 +260,7 @@ func (d *ours) refresh() error {
 
 func (d *ours) tokens() refresher.Tokens {
 	tokens, err := d.store.Load(d.w.t.Context())
-	require.NoError(d.w.t, err)
+	good(d.w.t, err)
 	return tokens
 }
 
@@ -290,14 +288,14 @@ func TestACutAtAnyByteLosesNobody(t *testing.T) {
 			d := c.device(w)
 
 			// How long are request and answer?
-			require.NoError(t, d.login())
+			good(t, d.login())
 			<-w.proxy.last
 			w.pass(time.Hour)
-			require.NoError(t, d.refresh())
+			good(t, d.refresh())
 			whole := <-w.proxy.last
-			require.Contains(t, string(whole.request), "POST /auth/refresh")
-			require.Greater(t, len(whole.request), 200)
-			require.Greater(t, len(whole.answer), 400)
+			hold(t, strings.Contains(string(whole.request), "POST /auth/refresh"), "this is no refresh: %q", whole.request)
+			hold(t, len(whole.request) > 200, "the request has %d bytes", len(whole.request))
+			hold(t, len(whole.answer) > 400, "the answer has %d bytes", len(whole.answer))
 			w.forget()
 
 			step := 1
@@ -325,7 +323,7 @@ func afterCut(t *testing.T, w *world, d device, c cut, all int) {
 	t.Helper()
 	at := fmt.Sprintf("cut after byte %d of %d, answer=%t", c.after, all, c.answer)
 	defer w.forget()
-	require.NoError(t, d.login(), at)
+	good(t, d.login(), at)
 	<-w.proxy.last
 	first := d.refreshToken()
 	w.pass(time.Hour) // the access token has expired
@@ -336,43 +334,44 @@ func afterCut(t *testing.T, w *world, d device, c cut, all int) {
 	session := w.session()
 	switch {
 	case c.after < all:
-		require.Error(t, err, "%s: the client noticed nothing", at)
-		require.Equal(t, first, d.refreshToken(), at)
+		hold(t, err != nil, "%s: the client noticed nothing", at)
+		hold(t, first == d.refreshToken(), "%s: the client has another refresh token", at)
 		fallthrough
 	case !received:
-		require.False(t, d.over(), "%s: the client gave up", at)
+		hold(t, !d.over(), "%s: the client gave up", at)
 	}
 	switch {
 	case c.answer:
-		require.EqualValues(t, 1, session.Generation, "%s: the server had answered", at)
+		hold(t, session.Generation == 1, "%s: the server had answered, and is at generation %d", at, session.Generation)
 	case c.after < all:
-		require.Zero(t, session.Generation, "%s: the server cannot have understood", at)
+		hold(t, session.Generation == 0, "%s: the server cannot have understood, and is at generation %d", at, session.Generation)
 	}
 
 	w.pass(d.late())
-	require.NoError(t, d.refresh(), at)
+	good(t, d.refresh(), at)
 	<-w.proxy.last
-	require.True(t, w.works(d.access()), "%s: the new access token is refused", at)
+	hold(t, w.works(d.access()), "%s: the new access token is refused", at)
 	session = w.session()
 	want := uint64(1)
 	if received {
 		want = 2 // the answer had come through, so this was the refresh behind it
 	}
-	require.Equal(t, want, session.Generation, "%s: one successor", at)
+	hold(t, session.Generation == want, "%s: generation %d, and not %d: one successor", at, session.Generation, want)
 	if lost := refreshTokenIn(seen.answer); c.answer && !received {
-		require.NotEmpty(t, lost, at)
-		require.Equal(t, lost, d.refreshToken(), "%s: the successor that got lost is the one that came", at)
+		hold(t, lost != "", "%s: the answer had no refresh token", at)
+		hold(t, lost == d.refreshToken(), "%s: the successor that got lost is not the one that came", at)
 	}
 
 	// And the session goes on.
 	w.pass(time.Hour)
-	require.NoError(t, d.refresh(), at)
+	good(t, d.refresh(), at)
 	<-w.proxy.last
-	require.True(t, w.works(d.access()), at)
-	require.Equal(t, want+1, w.session().Generation, at)
-	require.False(t, d.over(), at)
+	hold(t, w.works(d.access()), "%s: the access token after that is refused", at)
+	hold(t, w.session().Generation == want+1, "%s: the session does not go on", at)
+	hold(t, !d.over(), "%s: the client gave up later", at)
 	for _, kind := range w.told() {
-		assert.Contains(t, []issuer.EventKind{issuer.EventLogin, issuer.EventRefresh, issuer.EventRepeat, issuer.EventLateRetry}, kind, at)
+		harmless := []issuer.EventKind{issuer.EventLogin, issuer.EventRefresh, issuer.EventRepeat, issuer.EventLateRetry}
+		hold(t, slices.Contains(harmless, kind), "%s: there was the event %s", at, kind)
 	}
 }
 
@@ -387,14 +386,30 @@ func refreshTokenIn(answer []byte) string {
 func TestWithoutAKeyTheGraceIsTheLimit(t *testing.T) {
 	w := newWorld(t)
 	d := &simple{w: w, wait: issuer.DefaultGrace + 1}
-	require.NoError(t, d.login())
+	good(t, d.login())
 	<-w.proxy.last
 	w.pass(time.Hour)
 	w.proxy.cutNext(cut{answer: true})
-	require.Error(t, d.refresh())
+	hold(t, d.refresh() != nil, "the cut is not noticed")
 	<-w.proxy.last
 	w.pass(d.late())
-	require.Error(t, d.refresh())
-	assert.True(t, d.over())
-	assert.Contains(t, w.told(), issuer.EventReplay)
+	hold(t, d.refresh() != nil, "a late repetition succeeds")
+	hold(t, d.over(), "the session goes on")
+	hold(t, slices.Contains(w.told(), issuer.EventReplay), "there was no replay")
+}
+
+// hold ends the test unless ok.
+func hold(t testing.TB, ok bool, format string, args ...any) {
+	t.Helper()
+	if !ok {
+		t.Fatalf(format, args...)
+	}
+}
+
+// good ends the test when there is an error.
+func good(t testing.TB, err error, at ...any) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(append(at, err)...)
+	}
 }

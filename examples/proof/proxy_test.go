@@ -5,8 +5,6 @@ import (
 	"net"
 	"sync"
 	"testing"
-
-	"github.com/stretchr/testify/require"
 )
 
 // A cut says where a connection ends.
@@ -34,7 +32,7 @@ type proxy struct {
 func newProxy(t *testing.T, server string) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	good(t, err)
 	p := &proxy{listener: l, server: server, last: make(chan trace, 16)}
 	done := make(chan struct{})
 	go func() {
