@@ -438,7 +438,7 @@ func once(fn func(t *testing.T)) func(*testing.T, reply) {
 	}
 }
 
-func TestAKilledServerLosesNobody(t *testing.T) {
+func TestAKilledServerLosesNobody(t *testing.T) { // AX-14, AX-16, NV-18, NV-19
 	ends := func(w *killWorld, q question, ids ...string) killed {
 		done := func(t *testing.T) {
 			for _, id := range ids {

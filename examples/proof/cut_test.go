@@ -273,7 +273,7 @@ func (d *ours) over() bool           { d.mu.Lock(); defer d.mu.Unlock(); return 
 // answer. The next attempt brings a token that works, the session has moved on by
 // one, and nobody is logged out: a device with a retry key may try hours later,
 // one without must within the grace.
-func TestACutAtAnyByteLosesNobody(t *testing.T) {
+func TestACutAtAnyByteLosesNobody(t *testing.T) { // AX-11, AX-14
 	for _, c := range []struct {
 		name   string
 		device func(*world) device
