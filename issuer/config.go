@@ -276,8 +276,8 @@ func New(c Config) (*Issuer, error) {
 	if c.RefreshTTL <= c.AccessTTL {
 		wrong("RefreshTTL, %v, must be longer than AccessTTL, %v", c.RefreshTTL, c.AccessTTL)
 	}
-	if c.Keys != nil && c.Keys.retireAfter <= c.AccessTTL {
-		wrong("the key ring retires keys after %v, when tokens of %v may still be alive", c.Keys.retireAfter, c.AccessTTL)
+	if c.Keys != nil && c.Keys.retireAfter <= c.AccessTTL+c.Keys.leeway {
+		wrong("the key ring retires keys after %v, when tokens of %v may still be alive, with a leeway of %v", c.Keys.retireAfter, c.AccessTTL, c.Keys.leeway)
 	}
 	switch {
 	case c.Grace == NoGrace:

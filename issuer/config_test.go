@@ -106,7 +106,7 @@ func TestAConfigThatWouldFailOpenIsRefused(t *testing.T) {
 	cfg = f.config()
 	cfg.AccessTTL = year - time.Second
 	cfg.RefreshTTL = year
-	cfg.Keys = must(issuer.NewKeyRing(issuer.KeyRingConfig{Key: newKey(t, issuer.EdDSA), RetireAfter: year}))
+	cfg.Keys = must(issuer.NewKeyRing(issuer.KeyRingConfig{Key: newKey(t, issuer.EdDSA), RetireAfter: year + time.Minute}))
 	_, err = issuer.New(cfg)
 	assert.NoError(t, err, "a second less than a year (IT-09)")
 }
@@ -133,7 +133,7 @@ func TestWeakKeysAreRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "none")
 	for _, text := range []string{"", "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
 		_, err = issuer.ParseKey([]byte(text))
-		assert.ErrorContains(t, err, "PKCS#8")
+		assert.ErrorContains(t, err, "PRIVATE KEY")
 	}
 	assert.False(t, strings.Contains(err.Error(), "AAAA"))
 }

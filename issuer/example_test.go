@@ -80,7 +80,7 @@ func ExampleNew_incorrect() {
 	// issuer: Audience is required, and must not hold an empty string
 	// issuer: AccessTTL is 8784h0m0s; it must be less than a year
 	// issuer: RefreshTTL, 720h0m0s, must be longer than AccessTTL, 8784h0m0s
-	// issuer: the key ring retires keys after 25h0m0s, when tokens of 8784h0m0s may still be alive
+	// issuer: the key ring retires keys after 25h0m0s, when tokens of 8784h0m0s may still be alive, with a leeway of 1m0s
 }
 
 func ExampleIssuer_ServeHTTP() {
@@ -170,7 +170,7 @@ func ExampleNewKeyRing() {
 	fmt.Println(err)
 	// Output:
 	// issuer: KeyRingConfig.Key or Slots is required
-	// issuer: PublishBefore is 1m0s, and verifiers may keep the keys for 5m0s
+	// issuer: PublishBefore is 1m0s, and verifiers may keep the keys for 5m0s, with a clock that is 1m0s off
 }
 
 func ExampleKeyRing_JWKS() {
@@ -212,9 +212,38 @@ func ExampleNewKey() {
 }
 
 func ExampleParseKey() {
-	_, err := issuer.ParseKey([]byte("-----BEGIN RSA PRIVATE KEY-----\n-----END RSA PRIVATE KEY-----\n"))
+	file, err := issuer.GenerateKeyPEM(issuer.ES256) // to be kept where others cannot read it
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	key, err := issuer.ParseKey(file)
+	fmt.Println(key.Algorithm(), err)
+	_, err = issuer.ParseKey([]byte(`{"kty":"OKP","crv":"Ed448","d":"c2VjcmV0"}`))
 	fmt.Println(err)
-	// Output: issuer: there is no PEM block "PRIVATE KEY" (PKCS#8)
+	// Output:
+	// ES256 <nil>
+	// issuer: the JWK: "crv" is not Ed25519
+	// "x" is missing
+	// "d" has 6 bytes, not 32
+}
+
+func ExampleParseKeys() {
+	first, _ := issuer.GenerateKeyPEM(issuer.ES256)
+	second, _ := issuer.GenerateKeyPEM(issuer.EdDSA)
+	keys, err := issuer.ParseKeys(append(first, second...))
+	fmt.Println(len(keys), keys[0].Algorithm(), keys[1].Algorithm(), err)
+	// Output: 2 ES256 EdDSA <nil>
+}
+
+func ExampleGenerateKeyPEM() {
+	file, err := issuer.GenerateKeyPEM(issuer.EdDSA)
+	fmt.Println(strings.HasPrefix(string(file), "-----BEGIN PRIVATE KEY-----"), err)
+	_, err = issuer.GenerateKeyPEM(issuer.HS256)
+	fmt.Println(err)
+	// Output:
+	// true <nil>
+	// issuer: an HS256 secret is 32 random bytes, not PEM
 }
 
 func ExampleMemoryStore() {
@@ -381,4 +410,37 @@ func ExampleMemoryStore_List() {
 	// <nil>
 	// [0] <nil>
 	// <nil>
+}
+
+func ExampleKeySchedule_Run() {
+	first, _ := issuer.GenerateKey(issuer.ES256)
+	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: first})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	schedule, err := issuer.NewKeySchedule(issuer.KeyScheduleConfig{
+		Ring: ring, Every: 90 * 24 * time.Hour,
+		Next: func(context.Context) (*issuer.Key, error) { return issuer.GenerateKey(issuer.ES256) },
+		Save: func(_ context.Context, slots []issuer.KeySlot) error { return nil }, // to where a restart reads them
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- schedule.Run(ctx) }() // while the service runs
+	stop()
+	fmt.Println(<-ended)
+	// Output: context canceled
+}
+
+func ExampleNewKeySchedule() {
+	_, err := issuer.NewKeySchedule(issuer.KeyScheduleConfig{Every: -time.Hour})
+	fmt.Println(err)
+	// Output:
+	// issuer: KeyScheduleConfig.Ring is required
+	// issuer: KeyScheduleConfig.Next is required
+	// issuer: KeyScheduleConfig.Every is -1h0m0s; it is required
 }

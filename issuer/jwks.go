@@ -15,7 +15,7 @@ func (i *Issuer) keys(w http.ResponseWriter, r *http.Request) error {
 	d := i.c.Keys.document()
 	h := w.Header()
 	h.Set("Content-Type", "application/jwk-set+json")
-	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(JWKSMaxAge.Seconds())))
+	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(i.c.Keys.maxAge.Seconds())))
 	h.Set("ETag", d.tag)
 	h.Set("X-Content-Type-Options", "nosniff")
 	for value := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {

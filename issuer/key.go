@@ -9,11 +9,9 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"hash"
@@ -48,12 +46,14 @@ type Key struct {
 	signature     func(input []byte) ([]byte, error)
 	method        jwt.SigningMethod // for verifying
 	public        any               // what method verifies with
+	members       string            // of the public JWK, as RFC 7638 orders them; "" for a secret
 	jwk           json.RawMessage   // nil for a secret, which is never published
 	header        string            // of access tokens, encoded
 }
 
-// ID returns the kid: the thumbprint of the public key (RFC 7638), or of the
-// secret a hash from which it cannot be found.
+// ID returns the kid: what the JWK that the key was read from says, or the
+// thumbprint of the public key (RFC 7638), or of the secret a hash from which it
+// cannot be found.
 func (k *Key) ID() string { return k.id }
 
 // Algorithm returns the algorithm: HS256, RS256, ES256 or EdDSA.
@@ -72,24 +72,14 @@ func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 // 2048 bits for RS256, P-256 for ES256, Ed25519 for EdDSA. It lives in memory
 // alone, and what it signed cannot be verified after a restart.
 func GenerateKey(algorithm string) (*Key, error) {
-	var signer crypto.Signer
-	var err error
-	switch algorithm {
-	case HS256:
+	if algorithm == HS256 {
 		secret := make([]byte, minSecret)
 		rand.Read(secret)
 		return NewSecretKey(secret)
-	case RS256:
-		signer, err = rsa.GenerateKey(rand.Reader, minRSA)
-	case ES256:
-		signer, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case EdDSA:
-		_, signer, err = ed25519.GenerateKey(rand.Reader)
-	default:
-		return nil, fmt.Errorf("issuer: algorithm %q is not one of HS256, RS256, ES256 and EdDSA", algorithm)
 	}
+	signer, err := generate(algorithm)
 	if err != nil {
-		return nil, fmt.Errorf("issuer: generate a key: %w", err)
+		return nil, err
 	}
 	return NewKey(signer)
 }
@@ -103,10 +93,10 @@ func NewSecretKey(secret []byte) (*Key, error) {
 	own := append([]byte(nil), secret...)
 	sum := sha256.Sum256(append([]byte("tokenloop HS256 kid\x00"), own...))
 	k := &Key{
-		id: base64.RawURLEncoding.EncodeToString(sum[:12]), algorithm: HS256,
+		algorithm: HS256,
 		signature: newHMAC(own), method: jwt.SigningMethodHS256, public: own,
 	}
-	k.setHeader()
+	k.setID(base64.RawURLEncoding.EncodeToString(sum[:12]))
 	return k, nil
 }
 
@@ -119,54 +109,39 @@ func NewKey(signer crypto.Signer) (*Key, error) {
 	}
 	e := base64.RawURLEncoding.EncodeToString
 	k := &Key{}
-	var members string // as RFC 7638, Section 3.2, orders them
 	switch pub := signer.Public().(type) {
 	case *rsa.PublicKey:
 		if pub.N.BitLen() < minRSA {
 			return nil, fmt.Errorf("issuer: an RSA key needs %d bits, and this one has %d", minRSA, pub.N.BitLen())
 		}
 		k.algorithm, k.method, k.public, k.signature = RS256, jwt.SigningMethodRS256, pub, signRSA(signer)
-		members = fmt.Sprintf(`"e":%q,"kty":"RSA","n":%q`, e(big.NewInt(int64(pub.E)).Bytes()), e(pub.N.Bytes()))
+		k.members = fmt.Sprintf(`"e":%q,"kty":"RSA","n":%q`, e(big.NewInt(int64(pub.E)).Bytes()), e(pub.N.Bytes()))
 	case *ecdsa.PublicKey:
 		point, err := pub.Bytes()
 		if pub.Curve != elliptic.P256() || err != nil {
 			return nil, errors.New("issuer: an ECDSA key must be a point on P-256")
 		}
 		k.algorithm, k.method, k.public, k.signature = ES256, jwt.SigningMethodES256, pub, signECDSA(signer)
-		members = fmt.Sprintf(`"crv":"P-256","kty":"EC","x":%q,"y":%q`, e(point[1:33]), e(point[33:]))
+		k.members = fmt.Sprintf(`"crv":"P-256","kty":"EC","x":%q,"y":%q`, e(point[1:33]), e(point[33:]))
 	case ed25519.PublicKey:
 		k.algorithm, k.method, k.public, k.signature = EdDSA, jwt.SigningMethodEdDSA, pub, signEd25519(signer)
-		members = fmt.Sprintf(`"crv":"Ed25519","kty":"OKP","x":%q`, e(pub))
+		k.members = fmt.Sprintf(`"crv":"Ed25519","kty":"OKP","x":%q`, e(pub))
 	default:
 		return nil, fmt.Errorf("issuer: a signer with a public key of type %T", pub)
 	}
-	sum := sha256.Sum256([]byte("{" + members + "}"))
-	k.id = e(sum[:])
-	k.jwk = json.RawMessage(fmt.Sprintf(`{%s,"kid":%q,"use":"sig","alg":%q}`, members, k.id, k.algorithm))
-	k.setHeader()
+	sum := sha256.Sum256([]byte("{" + k.members + "}"))
+	k.setID(e(sum[:]))
 	return k, nil
 }
 
-// ParseKey reads a private key in PEM, as PKCS#8 ("PRIVATE KEY").
-func ParseKey(data []byte) (*Key, error) {
-	block, _ := pem.Decode(data)
-	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, errors.New(`issuer: there is no PEM block "PRIVATE KEY" (PKCS#8)`)
+// setID names the key; id is visible ASCII.
+func (k *Key) setID(id string) {
+	k.id = id
+	if k.members != "" {
+		k.jwk = json.RawMessage(fmt.Sprintf(`{%s,"kid":%q,"use":"sig","alg":%q}`, k.members, id, k.algorithm))
 	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, errors.New("issuer: the PKCS#8 key cannot be read")
-	}
-	signer, ok := parsed.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("issuer: a key of type %T does not sign", parsed)
-	}
-	return NewKey(signer)
-}
-
-func (k *Key) setHeader() {
 	k.header = base64.RawURLEncoding.EncodeToString(
-		[]byte(fmt.Sprintf(`{"alg":%q,"typ":"at+jwt","kid":%q}`, k.algorithm, k.id)))
+		[]byte(fmt.Sprintf(`{"alg":%q,"typ":"at+jwt","kid":%q}`, k.algorithm, id)))
 }
 
 // sign makes the access token (RFC 9068, Section 2) of a payload.

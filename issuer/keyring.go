@@ -12,9 +12,13 @@ import (
 	"time"
 )
 
-// JWKSMaxAge is how long verifiers may keep the published keys (RFC 9111,
-// Section 5.2.2.1).
-const JWKSMaxAge = 5 * time.Minute
+// Defaults of KeyRingConfig.
+const (
+	// JWKSMaxAge is how long verifiers may keep the published keys.
+	JWKSMaxAge = 5 * time.Minute
+	// DefaultKeyLeeway is the clock skew between issuer and verifiers.
+	DefaultKeyLeeway = time.Minute
+)
 
 // NoDelay is the PublishBefore of a ring whose new keys sign at once.
 const NoDelay = time.Duration(-1)
@@ -32,18 +36,28 @@ type KeyRingConfig struct {
 	// operator keeps where the private keys are. A new key comes to all of
 	// them by a slot that begins PublishBefore after the first of them was
 	// restarted with it, or by a call of Rotate in each. Either way the last
-	// must have it JWKSMaxAge before the first signs with it.
+	// must have it MaxAge and Leeway before the first signs with it.
 	Slots []KeySlot
 
+	// MaxAge is how long verifiers may keep the published keys: the max-age of
+	// the JWK Set (RFC 9111, Section 5.2.2.1), in whole seconds and at most a
+	// day. Zero means JWKSMaxAge, 5 minutes.
+	MaxAge time.Duration
+
+	// Leeway is the clock skew that verifiers tolerate, and that may be
+	// between them and this process. Zero means DefaultKeyLeeway, a minute.
+	Leeway time.Duration
+
 	// PublishBefore is how long a new key is published before it signs, so
-	// that every verifier has it when its first token comes. Zero means 30
-	// minutes; NoDelay means not at all, which suits verifiers that ask this
-	// ring itself.
+	// that every verifier has it when its first token comes: longer than
+	// MaxAge and Leeway together. Zero means 30 minutes, or that and a minute
+	// if it is longer; NoDelay means not at all, which suits verifiers that
+	// ask this ring itself, or fetch the set for a kid that they do not know.
 	PublishBefore time.Duration
 
 	// RetireAfter is how long a key stays published after it has stopped
-	// signing. It must be longer than an access token lives. Zero means 25
-	// hours.
+	// signing. It must be longer than an access token lives and Leeway
+	// together, which New of the Issuer checks. Zero means 25 hours.
 	RetireAfter time.Duration
 
 	// Now is the clock. Nil means time.Now.
@@ -55,9 +69,10 @@ type KeyRingConfig struct {
 // alive. It is safe for concurrent use.
 type KeyRing struct {
 	publishBefore, retireAfter time.Duration
+	maxAge, leeway             time.Duration
 	now                        func() time.Time
 
-	mu    sync.Mutex // held to write
+	mu    sync.Mutex // held to write; readers need none
 	slots atomic.Pointer[[]KeySlot]
 	cache atomic.Pointer[document]
 }
@@ -83,7 +98,10 @@ const maxSlots = 64
 // NewKeyRing returns a ring, or every mistake in c.
 func NewKeyRing(c KeyRingConfig) (*KeyRing, error) {
 	var wrong []error
-	r := &KeyRing{publishBefore: c.PublishBefore, retireAfter: c.RetireAfter, now: c.Now}
+	r := &KeyRing{
+		publishBefore: c.PublishBefore, retireAfter: c.RetireAfter, now: c.Now,
+		maxAge: orDefault(c.MaxAge, JWKSMaxAge), leeway: orDefault(c.Leeway, DefaultKeyLeeway),
+	}
 	slots := slices.Clone(c.Slots)
 	switch {
 	case c.Key == nil && len(slots) == 0:
@@ -105,15 +123,22 @@ func NewKeyRing(c KeyRingConfig) (*KeyRing, error) {
 			wrong = append(wrong, fmt.Errorf("issuer: KeyRingConfig.Slots[%d] begins before the one in front of it", n))
 		}
 	}
+	if r.maxAge < time.Second || r.maxAge > 24*time.Hour || r.maxAge%time.Second != 0 {
+		wrong = append(wrong, fmt.Errorf("issuer: MaxAge is %v; it is whole seconds and at most a day", c.MaxAge))
+	}
+	if r.leeway < 0 {
+		wrong = append(wrong, fmt.Errorf("issuer: Leeway is negative: %v", c.Leeway))
+	}
 	switch {
 	case c.PublishBefore == NoDelay:
 		r.publishBefore = 0
 	case c.PublishBefore < 0:
 		wrong = append(wrong, fmt.Errorf("issuer: PublishBefore is %v; use NoDelay for none", c.PublishBefore))
 	case c.PublishBefore == 0:
-		r.publishBefore = 30 * time.Minute
-	case c.PublishBefore <= JWKSMaxAge:
-		wrong = append(wrong, fmt.Errorf("issuer: PublishBefore is %v, and verifiers may keep the keys for %v", c.PublishBefore, JWKSMaxAge))
+		r.publishBefore = max(30*time.Minute, r.maxAge+r.leeway+time.Minute)
+	case c.PublishBefore <= r.maxAge+r.leeway:
+		wrong = append(wrong, fmt.Errorf("issuer: PublishBefore is %v, and verifiers may keep the keys for %v, with a clock that is %v off",
+			c.PublishBefore, r.maxAge, r.leeway))
 	}
 	if c.RetireAfter < 0 {
 		wrong = append(wrong, fmt.Errorf("issuer: RetireAfter is negative: %v", c.RetireAfter))
@@ -137,42 +162,56 @@ func onRing(slots []KeySlot, k *Key) bool {
 
 // Slots returns the keys that are published, in the order in which they sign, so
 // that another ring can go on with them: see KeyRingConfig.Slots.
-func (r *KeyRing) Slots() []KeySlot {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone((*r.slots.Load())[r.retired(r.now()):])
+func (r *KeyRing) Slots() []KeySlot { return r.published(*r.slots.Load(), r.now()) }
+
+// published returns a copy of the slots that are not retired.
+func (r *KeyRing) published(slots []KeySlot, now time.Time) []KeySlot {
+	return slices.Clone(slots[r.retired(slots, now):])
 }
 
 // Rotate publishes next and lets it sign from the time that it returns, when
 // PublishBefore has passed. The key that signs now stays published for
 // RetireAfter behind that.
 func (r *KeyRing) Rotate(next *Key) (signsFrom time.Time, err error) {
+	return r.rotate(next, 0, nil)
+}
+
+// rotate is Rotate with a function that keeps the new slots before they are
+// published, for as long as keeping at most: so much later next signs.
+func (r *KeyRing) rotate(next *Key, keeping time.Duration, save func([]KeySlot) error) (signsFrom time.Time, err error) {
 	if next == nil {
 		return time.Time{}, errors.New("issuer: rotate to a key that is nil")
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
-	slots := slices.Clone((*r.slots.Load())[r.retired(now):])
+	slots := r.published(*r.slots.Load(), now)
 	if onRing(slots, next) {
 		return time.Time{}, fmt.Errorf("issuer: key %q is on the ring already", next.id)
 	}
 	if len(slots) == maxSlots {
 		return time.Time{}, fmt.Errorf("issuer: the ring holds %d keys that are not retired yet", maxSlots)
 	}
-	signsFrom = now.Add(r.publishBefore)
+	signsFrom = now.Add(r.publishBefore + keeping)
 	if last := slots[len(slots)-1].From; signsFrom.Before(last) {
 		signsFrom = last // the clock went back
 	}
 	slots = append(slots, KeySlot{next, signsFrom})
+	if save != nil {
+		if err := save(slices.Clone(slots)); err != nil {
+			return time.Time{}, err
+		}
+		if took := r.now().Sub(now); took > keeping && r.publishBefore > 0 {
+			return time.Time{}, fmt.Errorf("issuer: keeping the keys took %v, too long to publish key %q before it signs", took, next.id)
+		}
+	}
 	r.slots.Store(&slots)
 	return signsFrom, nil
 }
 
 // retired returns how many of the slots, from the oldest on, are published no
 // more.
-func (r *KeyRing) retired(now time.Time) int {
-	slots := *r.slots.Load()
+func (r *KeyRing) retired(slots []KeySlot, now time.Time) int {
 	n := 0
 	for n+1 < len(slots) && now.After(slots[n+1].From.Add(r.retireAfter)) {
 		n++
@@ -194,7 +233,7 @@ func (r *KeyRing) current() *Key {
 // find returns the published key of an id, or nil.
 func (r *KeyRing) find(id string) *Key {
 	slots := *r.slots.Load()
-	for _, s := range slots[r.retired(r.now()):] {
+	for _, s := range slots[r.retired(slots, r.now()):] {
 		if s.Key.id == id {
 			return s.Key
 		}
@@ -212,9 +251,9 @@ func (r *KeyRing) document() *document {
 	if d := r.cache.Load(); d != nil && d.slots == slots && (d.until.IsZero() || !now.After(d.until)) {
 		return d
 	}
-	first := r.retired(now)
+	first := r.retired(*slots, now)
 	keys := []json.RawMessage{}
-	for _, s := range (*slots)[min(first, len(*slots)-1):] {
+	for _, s := range (*slots)[first:] {
 		if s.Key.jwk != nil {
 			keys = append(keys, s.Key.jwk)
 		}
