@@ -61,7 +61,9 @@ type Config struct {
 	// that share a Store share these. To change them, append a new key in every
 	// process; when all have it, move it to the front in every process. Drop
 	// the old one RefreshTTL and Grace after that. Or drop it when Grace has
-	// passed since no live session has it as its KeyID any more: then a late
+	// passed since no live session has it as its KeyID any more, which a Store
+	// that is a KeyCounter tells: each rotation moves a session to the first
+	// key, so those that are used leave it within AccessTTL or so. Then a late
 	// retry or a replay of a token under it is refused as invalid. A process
 	// that lacks the key of a live session answers StoreUnavailable, so that
 	// the client tries again.

@@ -102,7 +102,10 @@ func NewSecretKey(secret []byte) (*Key, error) {
 
 // NewKey returns the key of a signer: RS256 for RSA of 2048 bits at least, ES256
 // for ECDSA on P-256, EdDSA for Ed25519. The signer may keep its private key in
-// a KMS or an HSM; it is asked to sign once for each access token.
+// a KMS or an HSM; it is asked to sign once for each access token, and what it
+// returns is verified, since it may fail in ways that a key in memory does not. An
+// error of it, or a wrong signature, is answered with TokenGenerationError. As a
+// crypto.Signer has no context, it needs a time limit of its own.
 func NewKey(signer crypto.Signer) (*Key, error) {
 	if signer == nil {
 		return nil, errors.New("issuer: the signer is nil")
@@ -128,6 +131,11 @@ func NewKey(signer crypto.Signer) (*Key, error) {
 		k.members = fmt.Sprintf(`"crv":"Ed25519","kty":"OKP","x":%q`, e(pub))
 	default:
 		return nil, fmt.Errorf("issuer: a signer with a public key of type %T", pub)
+	}
+	switch signer.(type) {
+	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
+	default:
+		k.signature = k.verified(k.signature)
 	}
 	sum := sha256.Sum256([]byte("{" + k.members + "}"))
 	k.setID(e(sum[:]))
@@ -171,6 +179,17 @@ func newHMAC(secret []byte) func([]byte) ([]byte, error) {
 		h.Reset()
 		_, _ = h.Write(input) // a hash never fails
 		return h.Sum(nil), nil
+	}
+}
+
+// verified is sign with a check of what it returns.
+func (k *Key) verified(sign func([]byte) ([]byte, error)) func([]byte) ([]byte, error) {
+	return func(input []byte) ([]byte, error) {
+		sig, err := sign(input)
+		if err == nil && k.method.Verify(string(input), sig, k.public) != nil {
+			err = errors.New("the signer returned a signature that its public key does not verify")
+		}
+		return sig, err
 	}
 }
 

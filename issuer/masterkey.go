@@ -35,6 +35,16 @@ func (k MasterKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String(
 // LogValue is String.
 func (k MasterKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
+// KeyID returns the ID, or the name made of a hash of Secret if it is empty. It is
+// the Session.KeyID of the sessions whose refresh tokens this key makes.
+func (k MasterKey) KeyID() string {
+	if k.ID != "" {
+		return k.ID
+	}
+	sum := sha256.Sum256(append([]byte("tokenloop master key id\x00"), k.Secret...))
+	return base64.RawURLEncoding.EncodeToString(sum[:6])
+}
+
 // masterKeys are the master keys of an issuer; the first makes tokens.
 type masterKeys struct {
 	first  string
@@ -54,11 +64,7 @@ func newMasterKeys(keys []MasterKey) (masterKeys, error) {
 		if len(k.Secret) < minMasterKey {
 			wrong = append(wrong, fmt.Errorf("MasterKeys[%d] has %d bytes; it needs at least %d", i, len(k.Secret), minMasterKey))
 		}
-		id := k.ID
-		if id == "" {
-			sum := sha256.Sum256(append([]byte("tokenloop master key id\x00"), k.Secret...))
-			id = base64.RawURLEncoding.EncodeToString(sum[:6])
-		}
+		id := k.KeyID()
 		if !isKeyID(id) {
 			wrong = append(wrong, fmt.Errorf("MasterKeys[%d]: ID %q is not 1 to 32 letters, digits, _ and -", i, id))
 		}

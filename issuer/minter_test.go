@@ -277,22 +277,18 @@ func TestAllWhoAskAtOnceGetTheSameToken(t *testing.T) { // IT-42
 // together is a signer that signs for all callers at once, differently for each.
 type together struct{ sync.WaitGroup }
 
-func (*together) Public() crypto.PublicKey { return edPublic }
-func (g *together) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+func (*together) Public() crypto.PublicKey { return fileKeys().ec.Public() }
+func (g *together) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	g.Done()
 	g.Wait()
-	b := make([]byte, 64)
-	rand.Read(b)
-	return b, nil
+	return fileKeys().ec.Sign(rand.Reader, digest, opts)
 }
 
-// counting is a signer that counts, and whose signatures are random.
+// counting is a signer that counts, and signs differently each time.
 type counting struct{ n *int }
 
-func (counting) Public() crypto.PublicKey { return edPublic }
-func (c counting) Sign(_ io.Reader, _ []byte, _ crypto.SignerOpts) ([]byte, error) {
+func (counting) Public() crypto.PublicKey { return fileKeys().ec.Public() }
+func (c counting) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	*c.n++
-	b := make([]byte, 64)
-	rand.Read(b)
-	return b, nil
+	return fileKeys().ec.Sign(rand.Reader, digest, opts)
 }

@@ -53,6 +53,7 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 		{"a login that began before its subject was revoked is refused", mark},
 		{"list shows live sessions", list},
 		{"expired sessions are deleted in portions", deleteExpired},
+		{"live sessions are counted by master key", countKeys},
 		{"race: an id is taken once", raceCreate},
 		{"race: of many rotations one is made", raceCompareAndSwap},
 		{"race: one generation has one successor", raceRotate},
