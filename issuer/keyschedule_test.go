@@ -147,7 +147,9 @@ func TestAKeyThatIsNotSavedIsNotPublished(t *testing.T) {
 				case 1:
 					return errors.New("the disk is full")
 				case 2: // a hook that heeds its context
+					begun := time.Now()
 					<-ctx.Done()
+					assert.Equal(t, issuer.MaxSaveTime, time.Since(begun))
 					return ctx.Err()
 				case 3: // and one that does not
 					time.Sleep(issuer.MaxSaveTime + 1)
