@@ -160,9 +160,11 @@ func TestAKeyInAKMS(t *testing.T) { // IT-02
 
 			id := sid(t, login)
 			for trouble, bad := range map[string]func(http.ResponseWriter, *http.Request, []byte){
-				"an error": func(w http.ResponseWriter, _ *http.Request, _ []byte) { http.Error(w, "throttled", 429) },
-				"no JSON":  func(w http.ResponseWriter, _ *http.Request, _ []byte) { _, _ = io.WriteString(w, "<html>") },
-				"nothing":  func(w http.ResponseWriter, r *http.Request, _ []byte) { answerSignature(w, r, nil) },
+				"an error": func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+					http.Error(w, "throttled", http.StatusTooManyRequests)
+				},
+				"no JSON": func(w http.ResponseWriter, _ *http.Request, _ []byte) { _, _ = io.WriteString(w, "<html>") },
+				"nothing": func(w http.ResponseWriter, r *http.Request, _ []byte) { answerSignature(w, r, nil) },
 				"a signature cut short": func(w http.ResponseWriter, r *http.Request, s []byte) {
 					answerSignature(w, r, s[:len(s)-1])
 				},
