@@ -162,6 +162,38 @@ type Config struct {
 	// seconds; NoGrace is strict mode.
 	Grace time.Duration
 
+	// Clients are the registered clients of the OAuth endpoints, and LookupClient
+	// finds those that are not among them: it returns ErrNoClient for an
+	// unknown one, and is called concurrently. A Client that it returns is
+	// checked like the others, and one with a mistake in it is logged and
+	// answered with 503. Without both there are no such endpoints. They
+	// answer in the form of RFC 6749, Section 5.2, whatever Respond is.
+	Clients      []Client
+	LookupClient func(ctx context.Context, id string) (Client, error)
+
+	// Grants are the grant types that POST /token answers: GrantRefreshToken,
+	// GrantClientCredentials, GrantAuthorizationCode. Nil means that there is
+	// no POST /token and no metadata (RFC 8414).
+	Grants []string
+
+	// Revocation is whether there is POST /revoke (RFC 7009), and
+	// Introspection whether there is POST /introspect (RFC 7662). Tokens of
+	// client_credentials belong to no session, so that Revocation of them
+	// needs a Denylist; Introspection asks a Denylist that is a DenialReader.
+	Revocation, Introspection bool
+
+	// AuthorizationEndpoint is the URL of the caller's own page that logs a
+	// user in, asks for consent and calls GrantCode; GrantAuthorizationCode
+	// requires it.
+	AuthorizationEndpoint string
+
+	// PublicURL is the URL that clients know Prefix by, for the metadata. Zero
+	// means Prefix at the host of Issuer.
+	PublicURL string
+
+	// ScopesSupported is for the metadata alone (RFC 8414, Section 2).
+	ScopesSupported []string
+
 	// SingleSession lets a login end the user's other sessions: of several
 	// logins at once the session of one is left. A login that fails leaves
 	// the old session or, when the answer of the Store or the Denylist got
@@ -305,6 +337,10 @@ func New(c Config) (*Issuer, error) {
 	}
 	mistakes = append(mistakes, errs...)
 	c.Routes, c.Claims = routes, slices.Clone(c.Claims)
+	oauth, errs := newOAuth(&c)
+	for _, err := range errs {
+		wrong("%w", err)
+	}
 	if c.Respond == nil {
 		c.Respond = respond
 	}
@@ -323,8 +359,9 @@ func New(c Config) (*Issuer, error) {
 	if len(mistakes) > 0 {
 		return nil, errors.Join(mistakes...)
 	}
+	c.Clients = nil    // oauth has digests
 	c.MasterKeys = nil // masters has copies; nothing else needs them
-	i := &Issuer{c: c, masters: masters, claims: firstClaims(c.Issuer, c.Audience), renamed: renamed, browser: b}
+	i := &Issuer{c: c, masters: masters, claims: firstClaims(c.Issuer, c.Audience), renamed: renamed, browser: b, oauth: oauth}
 	i.routes()
 	return i, nil
 }

@@ -32,6 +32,17 @@
 // its request can have other names (Names), and its answer another form (Encode,
 // and Respond for refusals), for services that have clients already.
 //
+// The registered Clients have these, each where the Config asks for it:
+//
+//	POST   /auth/token                 RFC 6749: refresh_token, client_credentials, authorization_code with PKCE
+//	POST   /auth/revoke                RFC 7009
+//	POST   /auth/introspect            RFC 7662
+//	GET    /auth/.well-known/oauth-authorization-server  RFC 8414, at the root of the host too
+//
+// The user's consent to a code is asked for on the caller's own page, which then
+// calls [Issuer.GrantCode]. This is no OpenID provider: there are no ID tokens, and
+// no openid-configuration.
+//
 // Refusals carry a reason of the package errors, and so do 403, 404, 405, 413 and
 // 415. The operator ends sessions with [Issuer.RevokeSession] and
 // [Issuer.RevokeSubject].
@@ -89,4 +100,77 @@
 // again when it repeats it because no answer came. The access token is built and
 // signed before the counter moves, so that what can fail fails while nothing has
 // changed. Replay is decided before that, so that it does not go unseen.
+//
+// # RFC 6749 and RFC 7636, rule by rule
+//
+//	2.3.1  a client with a secret proves it, by Basic or in the body, in one way; secrets are
+//	       compared as digests, in constant time: TestClientsAuthenticate
+//	3.2    POST, a form in the body, each parameter once: TestARequestThatIsNoForm
+//	4.1.1  PKCE with S256 is required, of every client: TestGrantCodeRefuses
+//	4.1.2  a code lives 60 seconds, for one use; the second one revokes its session:
+//	       TestACodeIsForOneUse, TestConcurrentUsesOfACode
+//	4.1.3  a code is bound to its client, redirect URI and challenge: TestACodeThatIsRefused
+//	4.4    client_credentials is for confidential clients and brings no refresh token:
+//	       TestAClientGetsATokenForItself, TestMistakesInTheOAuthConfig
+//	5.1    access_token, token_type, expires_in and scope, not to be cached:
+//	       TestTheTokenEndpointRefreshes
+//	5.2    the codes, 400 or 401, a challenge where a client failed: TestErrorsHaveTheFormOfRFC6749
+//	6      a refresh token is its client's; a scope narrows the access token alone:
+//	       TestTheRefreshTokenOfAnotherClient, TestARefreshNarrowsTheScopeOfTheAccessTokenAlone
+//
+// # RFC 7009, rule by rule
+//
+//	2.1    the client is authenticated, the token must be its own, and the hint is not needed:
+//	       TestRevocationEndsTheSession, TestRevocationOfWhatIsNoToken,
+//	       TestATokenOfClientCredentialsIsRevoked
+//	2.2    200 for what is no token: TestRevocationOfWhatIsNoToken
+//	2.2.1  503 and Retry-After when it could not be done: TestARevocationThatFails
+//
+// # RFC 7662, rule by rule
+//
+//	2.1    a confidential client that may introspect, and nobody else: TestWhoMayIntrospect
+//	2.2    claims of an active token; of another one nothing but that it is inactive:
+//	       TestIntrospection, TestIntrospectionOfAnInactiveToken
+//	4      what has expired, was revoked or is not ours is inactive:
+//	       TestIntrospectionOfAnInactiveToken
+//
+// # RFC 8414, rule by rule
+//
+//	2      what is mounted, and no more; no jwks_uri without public keys:
+//	       TestTheMetadataAreWhatIsMounted, TestTheMetadataOfASharedSecretNameNoKeys
+//	3      JSON, for caches: TestTheMetadataAreWhatIsMounted. response_types_supported, which is
+//	       required, is there also when it is empty
+//	3.1    the path of the issuer follows the well-known one: TestTheMetadataOfAnIssuerWithAPath
+//
+// # RFC 8707, rule by rule
+//
+//	2      a resource is one of the audiences, may be given several times, and narrows "aud";
+//	       else invalid_target: TestAResourceNarrowsTheAudience
+//
+// # RFC 9068, rule by rule
+//
+//	2.1    typ is at+jwt: TestALoginAnswersTokens, TestAClientGetsATokenForItself
+//	2.2    iss, exp, aud, sub, client_id, iat and jti; sub is the client where there is no user:
+//	       TestALoginAnswersTokens, TestAClientGetsATokenForItself
+//	2.2.1  auth_time and acr are those of the login, and stay: TestACodeBeginsASession
+//	2.2.3  scope is what was granted: TestARefreshNarrowsTheScopeOfTheAccessTokenAlone
+//	3      a resource is the aud: TestAResourceNarrowsTheAudience
+//	4      a refresh token is no access token and an access token no refresh token:
+//	       TestARefreshTokenIsNoAccessToken
+//	5      users and clients share the namespace of sub: the caller keeps the IDs apart. What a
+//	       user alone may do needs a session: TestAClientGetsATokenForItself
+//
+// # RFC 9700, rule by rule
+//
+//	2.1    redirect URIs are compared as strings, but for the port of loopback:
+//	       TestGrantCodeRefuses, TestMistakesInTheOAuthConfig
+//	2.1.1  PKCE, S256 alone: TestGrantCodeRefuses, TestACodeThatIsRefused
+//	2.1.2  no implicit grant: TestMistakesInTheOAuthConfig
+//	2.2.2  refresh tokens rotate, and replay ends the session: TestTheTokenEndpointRefreshes
+//	2.3    tokens for some of the audiences and scopes: TestAResourceNarrowsTheAudience
+//	2.4    no password grant: TestErrorsHaveTheFormOfRFC6749
+//	2.5    clients with secrets authenticate: TestClientsAuthenticate
+//	2.6    metadata; URLs of https: TestTheMetadataAreWhatIsMounted, TestMistakesInTheOAuthConfig
+//	4.5    a stolen code needs the verifier: TestACodeThatIsRefused, TestACodeIsForOneUse
+//	4.14.2 a rotated token that returns ends its session: TestTheTokenEndpointRefreshes
 package issuer

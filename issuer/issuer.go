@@ -20,6 +20,7 @@ type Issuer struct {
 	renamed map[string]string // names of members on the wire that are not the default ones
 	browser *browser
 	mux     *http.ServeMux
+	oauth   *oauth // nil when there are no clients
 }
 
 // An endpoint answers one method of one route, or returns why it refuses to.
@@ -41,6 +42,7 @@ func (i *Issuer) routes() {
 			i.mux.Handle(i.c.Prefix+path, i.handler(methods))
 		}
 	}
+	i.oauthRoutes()
 	i.mux.Handle("/", i.handler(nil))
 }
 
@@ -79,10 +81,14 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // WellKnown returns the handler of the documents that stand at the root of a
-// host, to mount with mux.Handle("/.well-known/", iss.WellKnown()): jwks.json.
+// host, to mount with mux.Handle("/.well-known/", iss.WellKnown()): jwks.json and,
+// where there is a POST /token, oauth-authorization-server (RFC 8414).
 func (i *Issuer) WellKnown() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/.well-known/jwks.json", i.handler(map[string]endpoint{"GET": i.keys}))
+	if i.oauth != nil && len(i.c.Grants) > 0 {
+		mux.Handle(metadataPath+i.oauth.issuerPath, i.handler(map[string]endpoint{"GET": i.metadata}))
+	}
 	mux.Handle("/", i.handler(nil))
 	return mux
 }

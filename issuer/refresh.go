@@ -15,7 +15,12 @@ import (
 
 // answer makes everything but the refresh token.
 func (i *Issuer) answer(s *Session, now time.Time) (Tokens, error) {
-	access, expiresIn, err := i.mint(s, now)
+	return i.answerWith(s, i.claims, now)
+}
+
+// answerWith is answer with the first claims of an audience.
+func (i *Issuer) answerWith(s *Session, first []byte, now time.Time) (Tokens, error) {
+	access, expiresIn, err := i.mintWith(s, first, now)
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -44,7 +49,7 @@ func (i *Issuer) refreshRoute(w http.ResponseWriter, r *http.Request) error {
 	if len(keys) > 1 || len(keys) == 1 && len(keys[0]) > 255 {
 		return refused(jwterrors.RequestInvalid, "Idempotency-Key is given twice or is longer than 255 bytes")
 	}
-	t, err := i.refresh(r.Context(), token, strings.Join(keys, ""), i.c.ClientID, body["device"], address(r))
+	t, err := i.refresh(r.Context(), token, strings.Join(keys, ""), i.c.ClientID, body["device"], address(r), narrowing{})
 	if err != nil {
 		return err
 	}
@@ -68,7 +73,7 @@ var errOtherDevice = errors.New("the refresh token is another device's")
 const maxReads = 8
 
 // refresh answers a refresh token, as the package documentation says.
-func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, device, address string) (Tokens, error) {
+func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, device, address string, ask narrowing) (Tokens, error) {
 	t, err := parseRefreshToken(presented)
 	if err != nil {
 		return Tokens{}, err
@@ -116,6 +121,9 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, dev
 			Generation: s.Generation + 1, KeyID: i.masters.first, RotatedAt: at, RetryHash: retry, IdleUntil: i.idleUntil(at),
 		}
 		after := s // the session as it will be
+		if after.Scopes, err = ask.narrow(s.Scopes); err != nil {
+			return Tokens{}, err
+		}
 		switch v {
 		case ahead:
 			next.Generation = t.generation + 1
@@ -127,7 +135,7 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, dev
 			return Tokens{}, refused(jwterrors.RefreshTokenExpired, "the session is about to end")
 		}
 		// What can fail fails before anything has changed.
-		answer, err := i.answer(&after, now)
+		answer, err := i.answerWith(&after, orFirst(ask.first, i.claims), now)
 		if err != nil {
 			return Tokens{}, err
 		}

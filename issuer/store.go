@@ -34,7 +34,7 @@ type Session struct {
 	UserID   string
 	Claims   json.RawMessage // further claims of the access token, an object or nil
 	ACR      string          // how the user logged in
-	AuthTime time.Time       // when the login began; at most MaxLoginTime before CreatedAt
+	AuthTime time.Time       // when the login began; of /login at most MaxLoginTime before CreatedAt
 
 	Device    string // for the user's list of sessions; each may be empty
 	Address   string

@@ -72,13 +72,18 @@ const maxToken = 8192
 // lives no longer than s. The payload is put together by hand, since signing
 // with HS256 takes less time than encoding/json.
 func (i *Issuer) mint(s *Session, now time.Time) (token string, expiresIn int64, err error) {
+	return i.mintWith(s, i.claims, now)
+}
+
+// mintWith is mint with the first claims of an audience.
+func (i *Issuer) mintWith(s *Session, first []byte, now time.Time) (token string, expiresIn int64, err error) {
 	if err := i.keepListed(s); err != nil {
 		return "", 0, err
 	}
 	issued := now.Unix()
 	expiry := min(issued+int64(i.c.AccessTTL/time.Second), s.end().Unix())
 	b := make([]byte, 0, 512+len(s.Claims))
-	b = append(b, i.claims...)
+	b = append(b, first...)
 	b = appendClaim(b, "sub", s.Subject)
 	b = appendDate(b, "exp", expiry)
 	b = appendDate(b, "iat", issued)
@@ -95,20 +100,46 @@ func (i *Issuer) mint(s *Session, now time.Time) (token string, expiresIn int64,
 	} else {
 		b = append(b, '}')
 	}
-	if token, err = i.c.Keys.current().sign(b); err == nil && len(token) > maxToken {
+	if token, err = i.sign(b); err != nil {
+		return "", 0, err
+	}
+	return token, expiry - issued, nil
+}
+
+// sign makes an access token of a payload.
+func (i *Issuer) sign(payload []byte) (string, error) {
+	token, err := i.c.Keys.current().sign(payload)
+	if err == nil && len(token) > maxToken {
 		err = fmt.Errorf("issuer: an access token of %d bytes, and readers take %d", len(token), maxToken)
 	}
 	if err != nil {
-		return "", 0, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: err}
+		return "", &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: err}
 	}
-	return token, expiry - issued, nil
+	return token, nil
 }
 
 // verify returns the session id of an access token ("typ" at+jwt) of this issuer,
 // for one of its audiences. It returns it beside the error TokenExpired too, which
 // is the last one that it looks for.
 func (i *Issuer) verify(token string, now time.Time) (sid string, err error) {
-	refuse := func(r jwterrors.Reason, cause string) (string, error) { return "", refused(r, cause) }
+	c, err := i.inspect(token, now)
+	if c == nil {
+		return "", err
+	}
+	sid, missing := jws.String(c.Members["sid"])
+	if missing != nil {
+		return "", refused(jwterrors.TokenPayloadInvalid, "it belongs to no session")
+	}
+	if err != nil && !errors.Is(err, jwterrors.TokenExpired) {
+		sid = ""
+	}
+	return sid, err
+}
+
+// inspect is verify for an access token of any kind. It returns the claims, if the
+// signature is genuine, beside errors too.
+func (i *Issuer) inspect(token string, now time.Time) (*jws.Claims, error) {
+	refuse := func(r jwterrors.Reason, cause string) (*jws.Claims, error) { return nil, refused(r, cause) }
 	parts, err := jws.Split(token, maxToken)
 	if err != nil {
 		return refuse(jwterrors.TokenFormatInvalid, err.Error())
@@ -141,18 +172,15 @@ func (i *Issuer) verify(token string, now time.Time) (sid string, err error) {
 	if err != nil {
 		return refuse(jwterrors.TokenPayloadInvalid, err.Error())
 	}
-	sid, err = jws.String(c.Members["sid"])
 	switch {
-	case err != nil:
-		return refuse(jwterrors.TokenPayloadInvalid, "it belongs to no session")
 	case c.Expiry.IsZero():
-		return refuse(jwterrors.TokenPayloadInvalid, "it never expires")
+		return c, refused(jwterrors.TokenPayloadInvalid, "it never expires")
 	case c.Issuer != i.c.Issuer:
-		return refuse(jwterrors.TokenIssuerInvalid, "another issuer")
+		return c, refused(jwterrors.TokenIssuerInvalid, "another issuer")
 	case !slices.ContainsFunc(c.Audience, func(a string) bool { return slices.Contains(i.c.Audience, a) }):
-		return refuse(jwterrors.TokenAudienceInvalid, "another audience")
+		return c, refused(jwterrors.TokenAudienceInvalid, "another audience")
 	case !now.Before(c.Expiry):
-		return sid, refused(jwterrors.TokenExpired, "it has expired")
+		return c, refused(jwterrors.TokenExpired, "it has expired")
 	}
-	return sid, nil
+	return c, nil
 }
