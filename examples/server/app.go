@@ -72,8 +72,10 @@ func newApp(o options, log *slog.Logger) (*app, error) {
 	iss, err := issuer.New(issuer.Config{
 		Issuer: o.issuer, Audience: []string{o.audience}, Keys: a.ring,
 		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: a.store,
-		Authenticate: users.Authenticate, Denylist: denylist, ClientID: "mobile",
+		Authenticate: users.Authenticate, Denylist: denylist, ClientID: mobileID,
 		AccessTTL: o.accessTTL, RefreshTTL: o.refreshTTL, Grace: orNegative(o.grace),
+		Clients: clients(), Grants: []string{issuer.GrantRefreshToken, issuer.GrantClientCredentials},
+		Revocation: true, Introspection: true, ScopesSupported: []string{"api:read", "api:write"},
 		Limits: issuer.Limits{Account: triesOfAlice, InsecureOff: o.unlimited}, Cookie: cookie, Origins: o.origins,
 		Logger: log, Now: a.now, OnEvent: a.events.Add,
 	})
@@ -168,6 +170,23 @@ func others(trust []trusted) []middleware.Issuer {
 		})
 	}
 	return all
+}
+
+// The clients of the server. A real one has their secrets from its configuration.
+const (
+	appID     = "app"
+	appSecret = "app-secret-app-secret-app-secret"
+	mobileID  = "mobile"
+)
+
+func clients() []issuer.Client {
+	return []issuer.Client{
+		{
+			ID: appID, Secrets: []string{appSecret}, Scopes: []string{"api:read", "api:write"}, MayIntrospect: true,
+			Grants: []string{issuer.GrantRefreshToken, issuer.GrantClientCredentials},
+		},
+		{ID: mobileID, Grants: []string{issuer.GrantRefreshToken}},
+	}
 }
 
 // The one user of the server.

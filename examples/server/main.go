@@ -5,6 +5,8 @@
 //	go run ./examples/server -addr 127.0.0.1:8080
 //	curl -s localhost:8080/auth/login -H 'Content-Type: application/json' \
 //		-d '{"username":"alice","password":"correct horse battery staple"}'
+//	curl -s localhost:8080/auth/token -u app:app-secret-app-secret-app-secret \
+//		-d grant_type=client_credentials
 //
 // It prints "listening on http://HOST:PORT" when it is ready. SIGHUP rotates
 // the signing key; SIGINT and SIGTERM let running requests end and stop it. With
