@@ -200,8 +200,17 @@ func maxAge(n int64) time.Duration {
 // ReasonOf returns the reason of err: the first one found in its tree. It is ""
 // for nil, and TokenGenericError for an error that carries no reason.
 func ReasonOf(err error) Reason {
-	if err == nil {
+	switch e := err.(type) { // the common ones, without a search
+	case nil:
 		return ""
+	case Reason:
+		if e != "" {
+			return e
+		}
+	case *Error:
+		if e != nil && e.Reason != "" {
+			return e.Reason
+		}
 	}
 	var r Reason
 	if errors.As(err, &r) && r != "" {

@@ -24,10 +24,11 @@ type Responder struct {
 // err is not sent. A nil err is answered like TokenGenericError: who calls
 // Respond has refused the request.
 //
-// A 401, and a 400 or 403 for which RFC 6750 has a code, carries
-// WWW-Authenticate. The challenge to a request without a token is bare: no code
-// and no reason, which is in the body alone (RFC 6750, Section 3.1). A 429 or
-// 503 carries Retry-After, of one second at least.
+// An err of the reason RequestInvalid with a Status from 401 to 499, such as 405
+// or 413, is answered with that. A 401, and a 400 or 403 for which RFC 6750 has a
+// code, carries WWW-Authenticate. The challenge to a request without a token is
+// bare: no code and no reason, which is in the body alone (RFC 6750, Section 3.1).
+// A 429 or 503 carries Retry-After, of one second at least.
 func (p Responder) Respond(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
 	known, ok := plain[e.Reason]
@@ -136,6 +137,9 @@ func (p Responder) header(h http.Header, e *Error, challenge string, status int,
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		h.Set("Retry-After", strconv.FormatInt(max(seconds(e.RetryAfter), 1), 10))
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusBadRequest:
+		if e.Reason == RequestInvalid && status != http.StatusBadRequest {
+			return // a rule of HTTP, with which no token would help
+		}
 		if v[3] = p.challenge(e, challenge); v[3] == "" {
 			return
 		}

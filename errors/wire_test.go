@@ -3,6 +3,7 @@ package errors_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -263,3 +264,18 @@ func TestABodyThatBreaksOffBreaksOffForTheCallerToo(t *testing.T) {
 type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// A request can be malformed by the rules of HTTP, which have statuses of their own.
+func TestAStatusOfHTTP(t *testing.T) {
+	for status, want := range map[int]int{0: 400, 400: 400, 403: 403, 404: 404, 405: 405, 413: 413, 415: 415, 500: 400, 200: 400} {
+		w := httptest.NewRecorder()
+		err := &jwterrors.Error{Reason: jwterrors.RequestInvalid, Status: status, Message: "Not so."}
+		jwterrors.Responder{Realm: "r"}.Respond(w, httptest.NewRequest("GET", "/", nil), err)
+		assert.Equal(t, want, w.Code)
+		assert.Contains(t, w.Body.String(), fmt.Sprintf(`"status":%d,"detail":"Not so.","reason":"AUTH_REQUEST_INVALID"`, want))
+		assert.Equal(t, want == 400, w.Header().Get("WWW-Authenticate") != "", status)
+	}
+	w := httptest.NewRecorder()
+	jwterrors.Responder{}.Respond(w, httptest.NewRequest("GET", "/", nil), &jwterrors.Error{Reason: jwterrors.TokenExpired, Status: 405})
+	assert.Equal(t, 401, w.Code, "of other reasons, the status is fixed")
+}

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
 
 // Defaults of Config.
@@ -239,8 +241,8 @@ type Config struct {
 
 	// Respond answers refused requests. An err that is a *jwterrors.Error with
 	// a Status of 403, 404, 405, 413 or 415 is to be answered with it, every other
-	// one with the status of its reason. Nil means a jwterrors.Responder, and
-	// its form for those five.
+	// one with the status of its reason. Nil means a jwterrors.Responder, which
+	// does so.
 	Respond func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Logger gets a record for what the operator should know: stores that do
@@ -342,7 +344,7 @@ func New(c Config) (*Issuer, error) {
 		wrong("%w", err)
 	}
 	if c.Respond == nil {
-		c.Respond = respond
+		c.Respond = jwterrors.Responder{}.Respond
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -76,8 +76,9 @@ type Limits struct {
 	// 200 and one more every 5 seconds.
 	Account, Address Budget
 
-	// Refresh is the budget of one address for refreshes that are refused;
-	// those that succeed do not count. Zero means that there is no limit.
+	// Refresh is the budget of one address for refreshes that are refused, and
+	// for whatever is refused at /token; what succeeds does not count. Zero
+	// means that there is no limit.
 	Refresh Budget
 
 	// Limiter counts. Nil means a MemoryLimiter, so that each process counts

@@ -126,7 +126,7 @@ func (i *Issuer) oauthRoutes() {
 			i.mux.Handle(i.c.Prefix+path, i.handler(map[string]endpoint{method: e}))
 		}
 	}
-	handle(len(i.c.Grants) > 0, "/token", "POST", i.inOAuthForm(i.token))
+	handle(len(i.c.Grants) > 0, "/token", "POST", i.inOAuthForm(i.limitRefresh(i.token)))
 	handle(i.c.Revocation, "/revoke", "POST", i.inOAuthForm(i.revoke))
 	handle(i.c.Introspection, "/introspect", "POST", i.inOAuthForm(i.introspect))
 	handle(len(i.c.Grants) > 0, metadataPath, "GET", i.metadata)

@@ -294,6 +294,27 @@ func TestTheTokenEndpointRefreshes(t *testing.T) { // AX-14, NV-16; RFC 6749, Se
 	assert.Equal(t, jwterrors.SessionRevoked, r.reason)
 }
 
+func TestRefusalsAtTheTokenEndpointAreLimited(t *testing.T) { // IT-04
+	f := newFixture(t, func(c *issuer.Config) {
+		withOAuth(c)
+		c.Limits.Refresh = issuer.Budget{Attempts: 2, Every: time.Minute}
+	})
+	for range 5 {
+		r := f.form("/token", app, "grant_type=client_credentials")
+		require.Equal(t, 200, r.status, r.text)
+	}
+	for range 2 {
+		r := f.form("/token", "app|"+newSecret+"x", "grant_type=client_credentials")
+		assert.Equal(t, fmt.Sprint(401, jwterrors.ClientInvalid), fmt.Sprint(r.status, r.reason))
+	}
+	r := f.form("/token", app, "grant_type=client_credentials")
+	assert.Equal(t, fmt.Sprint(429, jwterrors.RateLimited), fmt.Sprint(r.status, r.reason))
+	assert.Equal(t, "temporarily_unavailable", r.body["error"])
+	assert.Equal(t, "60", r.header.Get("Retry-After"))
+	f.pass(time.Minute)
+	assert.Equal(t, 200, f.form("/token", app, "grant_type=client_credentials").status)
+}
+
 func TestTheRefreshTokenOfAnotherClient(t *testing.T) { // RFC 6749, Section 6; RFC 9700, Section 2.2.2
 	f := newFixture(t, withOAuth)
 	token := f.login().str("refresh_token")

@@ -20,25 +20,6 @@ func storeFailed(doing string, err error) error {
 	return &jwterrors.Error{Reason: jwterrors.StoreUnavailable, Err: fmt.Errorf("%s: %w", doing, err), RetryAfter: time.Second}
 }
 
-// respond is Config.Respond when there is none.
-func respond(w http.ResponseWriter, r *http.Request, err error) {
-	var e *jwterrors.Error
-	if !errors.As(err, &e) || e.Reason != jwterrors.RequestInvalid || e.Status <= http.StatusBadRequest {
-		jwterrors.Responder{}.Respond(w, r, err)
-		return
-	}
-	noStore(w)
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(e.Status)
-	encode(w, struct {
-		Type   string           `json:"type"`
-		Title  string           `json:"title"`
-		Status int              `json:"status"`
-		Detail string           `json:"detail"`
-		Reason jwterrors.Reason `json:"reason"`
-	}{"about:blank", http.StatusText(e.Status), e.Status, e.Message, e.Reason})
-}
-
 func noStore(w http.ResponseWriter) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
