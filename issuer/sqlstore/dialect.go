@@ -43,7 +43,10 @@ const (
 var dialects = map[Dialect]*dialect{
 	SQLite: {upsert: upsertConflict, purge: purgeIn, forget: forgetIn},
 	PostgreSQL: {
-		numbered: true, upsert: upsertConflict, forUpdate: " FOR UPDATE", purge: purgeIn, forget: forgetIn,
+		// The row of the subject and the rows of its sessions are locked, which
+		// is enough. At a level above, a transaction that meets a rotation
+		// fails and begins again, and a revocation might never get through.
+		numbered: true, isolation: sql.LevelReadCommitted, upsert: upsertConflict, forUpdate: " FOR UPDATE", purge: purgeIn, forget: forgetIn,
 		lock: `SELECT 1 FROM (SELECT pg_advisory_lock(7310868735955333473)) AS l`, unlock: `SELECT pg_advisory_unlock(7310868735955333473)`,
 	},
 	MySQL: {

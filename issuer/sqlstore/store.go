@@ -300,19 +300,29 @@ func (s *Store) Rotate(ctx context.Context, id string, from uint64, update issue
 
 // Revoke marks a session as revoked.
 func (s *Store) Revoke(ctx context.Context, id string, at time.Time) error {
-	const revoke = `UPDATE tokenloop_sessions SET revoked_at = ? WHERE id = ? AND revoked_at = ?`
-	n, err := s.exec(ctx, "revoke a session", revoke, at.UnixMicro(), id, never)
-	if err != nil || n > 0 {
-		return err
-	}
-	v, err := s.Get(ctx, id)
-	if err != nil {
-		return err
-	}
-	if v.RevokedAt.IsZero() {
-		return errors.New("sqlstore: revoke a session: it is not revoked afterwards")
-	}
-	return nil
+	const (
+		revoke = `UPDATE tokenloop_sessions SET revoked_at = ? WHERE id = ? AND revoked_at = ?`
+		read   = `SELECT revoked_at FROM tokenloop_sessions WHERE id = ?`
+	)
+	return s.transaction(ctx, "revoke a session", func(tx *sql.Tx) error {
+		result, err := tx.ExecContext(ctx, s.dialect.bind(revoke), at.UnixMicro(), id, never)
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil || n > 0 {
+			return err
+		}
+		var was int64
+		switch err := tx.QueryRowContext(ctx, s.dialect.bind(read), id).Scan(&was); {
+		case errors.Is(err, sql.ErrNoRows):
+			return issuer.ErrNoSession
+		case err != nil:
+			return err
+		case was == never:
+			return errors.New("the session is there and did not change")
+		}
+		return nil
+	})
 }
 
 // RevokeSubject revokes the sessions of subject and marks it.
