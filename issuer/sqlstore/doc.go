@@ -1,3 +1,75 @@
-// Package sqlstore keeps sessions in SQLite, PostgreSQL or MySQL and MariaDB, on
-// database/sql.
+// Package sqlstore keeps the sessions of an issuer in SQLite, PostgreSQL or MySQL
+// and MariaDB, on database/sql. Two issuers on one database are one issuer. The
+// driver is the caller's choice and import; those named here are the tested ones.
+//
+//	db, err := sqlstore.OpenSQLite("sqlite", "sessions.db")                    // modernc.org/sqlite
+//	db, err := sql.Open("pgx", "postgres://user@host/db?sslmode=verify-full")  // github.com/jackc/pgx/v5/stdlib
+//	db, err := sql.Open("mysql", "user:password@tcp(host:3306)/db?tls=true")   // github.com/go-sql-driver/mysql
+//	...
+//	sqlstore.SetPool(db, 16) // not for OpenSQLite, which has done it
+//	store, err := sqlstore.New(sqlstore.Config{DB: db, Dialect: sqlstore.PostgreSQL})
+//	...
+//	err = store.Migrate(ctx)
+//
+// database/sql keeps two idle connections by itself and opens the others anew
+// for each statement; SetPool keeps all of them.
+//
+// # Schema
+//
+// Migrate makes and updates three tables, whose names begin with tokenloop_, in
+// the database or the schema that the connection is in. It may be called by all
+// processes at each start, and refuses a schema newer than it knows. It needs a
+// session of the server for its lock: behind a pool that hands out connections
+// by transaction, migrate beside it. Migrations has the files for goose, which
+// keeps its own account of them: use one or the other.
+//
+// Times are microseconds since 1970 in UTC; the zero time is -62135596800000000.
+// Text is compared by its bytes. PostgreSQL refuses text with the character NUL.
+// The limits are those of MySQL, for all: 2048 bytes for a subject, 64 KiB for
+// other text, 16 MiB for claims. What is longer is an error.
+//
+// # Isolation
+//
+// A refresh writes one row in one statement, at the isolation level that the
+// server has by default. Logins and revocations are transactions that lock the
+// row of their subject first; in PostgreSQL and MySQL they run at read committed.
+// What another transaction prevented (SQLSTATE 40001 and 40P01, MySQL 1213, 1205
+// and 1020, SQLITE_BUSY) is done again up to 40 times, within the context. After
+// that, and when a connection is lost before the answer came, the method returns
+// an error: whether it had its effect is not known, and it can be called again.
+// A revocation has happened when its method has returned nil, not before.
+//
+// Errors wrap those of the driver, whose type may hold more than its text: the
+// Detail of a PostgreSQL error may show values of a row.
+//
+// # Size
+//
+// A session with an email address, two scopes, a small claim and the user agent
+// of a browser took, with indexes, 465 bytes in SQLite and 612 in PostgreSQL, the
+// row of its subject included, and 840 in MariaDB without it. This was measured
+// with 5,000 sessions, each of a subject of its own.
+// 100 million of them are some 60 GB in PostgreSQL, and refreshed every 15
+// minutes they are 111,000 refreshes a second: more than one server should
+// be asked to write. A refresh and a Revoke name one row by its ID, so sessions
+// can be spread over databases by ID; List, Replace and RevokeSubject would then
+// have to ask all of them.
+//
+// A refresh reads one row and updates it. With Config.IdleTTL of the issuer it
+// moves in the index of ends as well, which in PostgreSQL means an entry in every
+// index; without, the row is mostly rewritten in its page.
+//
+// # What ends
+//
+// With every sixteenth login the store removes a few sessions that ended an hour
+// ago or more: see Config.CleanUp. DeleteExpired does so at any time.
+//
+// # What a fail-over may lose
+//
+// Commits are as durable as the engine is set to make them. OpenSQLite writes
+// each to the disk. A replica that takes over without the last commits of its
+// primary (asynchronous replication; synchronous_commit off;
+// innodb_flush_log_at_trx_commit other than 1) has forgotten the last logins,
+// which must be made again, the last revocations, which must be made again too
+// and are the reason to replicate synchronously, and the last rotations: then
+// clients hold refresh tokens newer than their rows.
 package sqlstore
