@@ -75,7 +75,7 @@ func admin(t *testing.T, driver, source string) *sql.DB {
 	ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
 	defer stop()
 	if err := db.PingContext(ctx); err != nil {
-		if os.Getenv("CI") != "" {
+		if os.Getenv("TOKENLOOP_TEST_REQUIRE") != "" {
 			t.Fatalf("no server answers: %v", err)
 		}
 		t.Skip("no server of this engine answers")
@@ -86,7 +86,7 @@ func admin(t *testing.T, driver, source string) *sql.DB {
 func newName() string { return "tokenloop_" + strings.ToLower(rand.Text()) }
 
 func newPostgres(t *testing.T, isolation string) (string, string) {
-	source := setting("TOKENLOOP_POSTGRES", "postgres://postgres@127.0.0.1:5432/test?sslmode=disable")
+	source := setting("TOKENLOOP_TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432/test?sslmode=disable")
 	db, name := admin(t, "pgx", source), newName()
 	_, err := db.Exec("CREATE SCHEMA " + name)
 	require.NoError(t, err)
@@ -104,7 +104,7 @@ func newPostgres(t *testing.T, isolation string) (string, string) {
 }
 
 func newMySQL(t *testing.T) (string, string) {
-	source := setting("TOKENLOOP_MYSQL", "root@tcp(127.0.0.1:3306)/test")
+	source := setting("TOKENLOOP_TEST_MYSQL", "root@tcp(127.0.0.1:3306)/test")
 	db, name := admin(t, "mysql", source), newName()
 	_, err := db.Exec("CREATE DATABASE " + name)
 	require.NoError(t, err)
