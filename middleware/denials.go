@@ -40,7 +40,7 @@ func (d *denials) of(id string) *denial {
 	if t == nil || id == "" {
 		return nil
 	}
-	if s := t.find(id); s.hash.Load() != 0 {
+	if s, found := t.find(id); found {
 		return s
 	}
 	return nil
@@ -54,13 +54,17 @@ func (d *denials) size() int {
 	return 0
 }
 
-// find returns the slot of id, or the empty one in its place.
-func (t *denialTable) find(id string) *denial {
+// find returns the slot of id, or the one in its place that was empty. A reader must
+// not look at that again: by then it may be somebody else's.
+func (t *denialTable) find(id string) (s *denial, found bool) {
 	hash := maphash.String(t.first, id) | 1
 	for i := hash >> 32; ; i++ {
 		s := &t.slots[i&uint64(len(t.slots)-1)]
-		if h := s.hash.Load(); h == 0 || h == hash && s.more.Load() == maphash.String(t.second, id) {
-			return s
+		switch h := s.hash.Load(); {
+		case h == 0:
+			return s, false
+		case h == hash && s.more.Load() == maphash.String(t.second, id):
+			return s, true
 		}
 	}
 }
@@ -73,8 +77,8 @@ func (d *denials) add(id string, issuedBefore, until, now int64) {
 		t = &denialTable{first: maphash.MakeSeed(), second: maphash.MakeSeed(), slots: make([]denial, leastSlots)}
 		d.table.Store(t)
 	}
-	s := t.find(id)
-	if s.hash.Load() != 0 {
+	s, found := t.find(id)
+	if found {
 		s.until.Store(max(until, s.until.Load()))
 		s.issuedBefore.Store(max(issuedBefore, s.issuedBefore.Load()))
 		return
@@ -82,7 +86,7 @@ func (d *denials) add(id string, issuedBefore, until, now int64) {
 	if 2*(t.used+1) > len(t.slots) {
 		d.sweep(now)
 		t = d.table.Load()
-		s = t.find(id)
+		s, _ = t.find(id)
 	}
 	s.fill(maphash.String(t.first, id)|1, maphash.String(t.second, id), issuedBefore, until)
 	t.used++
