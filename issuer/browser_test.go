@@ -1,9 +1,7 @@
 package issuer_test
 
 import (
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -67,16 +65,7 @@ func (b *tab) from(site, origin, method, path, body string, headers ...string) r
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := b.client.Do(req)
-	require.NoError(b.t, err)
-	defer resp.Body.Close()
-	r := reply{status: resp.StatusCode, header: resp.Header}
-	if e := jwterrors.FromResponse(resp); e != nil {
-		r.reason = e.Reason
-	}
-	r.text = string(must(io.ReadAll(resp.Body)))
-	_ = json.Unmarshal([]byte(r.text), &r.body)
-	return r
+	return send(b.t, b.client, req)
 }
 
 func (b *tab) logIn() reply {

@@ -208,8 +208,14 @@ func (f *fixture) do(method, path, body string, headers ...string) reply {
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := f.server.Client().Do(req)
-	require.NoError(f.t, err)
+	return send(f.t, f.server.Client(), req)
+}
+
+// send sends a request and reads the answer.
+func send(t testing.TB, client *http.Client, req *http.Request) reply {
+	t.Helper()
+	resp, err := client.Do(req)
+	require.NoError(t, err)
 	defer resp.Body.Close()
 	r := reply{status: resp.StatusCode, header: resp.Header}
 	if e := jwterrors.FromResponse(resp); e != nil {

@@ -1,54 +1,16 @@
 package middleware_test
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
+	"github.com/tokenloop/tokenloop/internal/doctables"
 )
 
 // The package comment names the tests that prove what it says. They are there,
 // and every section has its line.
 func TestTheTablesNameTestsThatExist(t *testing.T) {
-	files := token.NewFileSet()
-	exist := map[string]bool{}
-	names, err := filepath.Glob("*_test.go")
-	require.NoError(t, err)
-	for _, name := range names {
-		file, err := parser.ParseFile(files, name, nil, parser.SkipObjectResolution)
-		require.NoError(t, err)
-		for _, d := range file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil {
-				exist[f.Name.Name] = true
-			}
-		}
-	}
-	doc, err := parser.ParseFile(files, "doc.go", nil, parser.ParseComments|parser.PackageClauseOnly)
-	require.NoError(t, err)
-	comment := doc.Doc.Text()
-	named := regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w*`).FindAllString(comment, -1)
-	assert.Greater(t, len(named), 30)
-	for _, name := range named {
-		assert.True(t, exist[name], "the package comment names %s, which is not there", name)
-	}
-	for heading, sections := range map[string][]string{
+	doctables.Check(t, 30, map[string][]string{
 		"# RFC 8725, rule by rule": {"3.1", "3.2", "3.3", "3.4", "3.5", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12"},
 		"# RFC 6750, rule by rule": {"2", "2.1", "2.2", "2.3", "3", "3.1", "4", "5.1", "5.2", "5.3"},
-	} {
-		_, table, found := strings.Cut(comment, heading)
-		require.True(t, found, heading)
-		table, _, _ = strings.Cut(table, "\n# ")
-		for _, section := range sections {
-			line := regexp.MustCompile(`(?m)^\t` + regexp.QuoteMeta(section) + ` (.*)((\n\t .*)*)`).FindString(table)
-			if assert.NotEmpty(t, line, "%s has no line for %s", heading, section) {
-				assert.Regexp(t, `\b(Test|Fuzz)[A-Z]`, line, "%s names no test for %s", heading, section)
-			}
-		}
-	}
+	})
 }
