@@ -270,12 +270,7 @@ func (i *Issuer) tokenByCode(r *http.Request, form url.Values, c *client, ask na
 	if t.RefreshToken, err = i.masters.token(&s); err != nil {
 		return nil, err
 	}
-	var ended []string
-	if i.c.SingleSession {
-		ended, err = i.c.Store.Replace(ctx, s)
-	} else {
-		err = i.c.Store.Create(ctx, s)
-	}
+	ended, err := i.save(ctx, s)
 	switch {
 	case errors.Is(err, ErrSessionExists):
 		before, err := i.c.Store.Get(ctx, s.ID)
@@ -289,12 +284,8 @@ func (i *Issuer) tokenByCode(r *http.Request, form url.Values, c *client, ask na
 	case err != nil:
 		return nil, storeFailed("create a session", err)
 	}
-	e := i.about(EventLogin, &s, "", address(r))
-	if i.c.SingleSession {
-		e.Err = i.ended(ctx, s.Subject, s.ID, ended, nil, now, address(r))
-	}
-	if i.tell(e); e.Err != nil {
-		return nil, e.Err
+	if err := i.began(ctx, &s, ended, now, address(r)); err != nil {
+		return nil, err
 	}
 	if !slices.Contains(c.Grants, GrantRefreshToken) || !slices.Contains(i.c.Grants, GrantRefreshToken) {
 		return accessTokens{t.AccessToken, t.TokenType, t.ExpiresIn, t.Scope}, nil // it could not use the other one

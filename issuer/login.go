@@ -78,12 +78,7 @@ func (i *Issuer) begin(ctx context.Context, started time.Time, u User, scope str
 	if t.RefreshToken, err = i.masters.token(&s); err != nil {
 		return Tokens{}, err
 	}
-	var ended []string
-	if i.c.SingleSession {
-		ended, err = i.c.Store.Replace(ctx, s)
-	} else {
-		err = i.c.Store.Create(ctx, s)
-	}
+	ended, err := i.save(ctx, s)
 	switch {
 	case errors.Is(err, ErrSubjectRevoked):
 		i.tell(Event{Kind: EventLoginFailed, Reason: jwterrors.SessionRevoked, Subject: s.Subject, ClientID: s.ClientID, Address: address})
@@ -91,14 +86,29 @@ func (i *Issuer) begin(ctx context.Context, started time.Time, u User, scope str
 	case err != nil:
 		return Tokens{}, storeFailed("create a session", err)
 	}
-	e := i.about(EventLogin, &s, "", address)
+	if err := i.began(ctx, &s, ended, now, address); err != nil {
+		return Tokens{}, err
+	}
+	return t, nil
+}
+
+// save stores a session that begins, and returns the ids of those that it replaces.
+func (i *Issuer) save(ctx context.Context, s Session) (ended []string, err error) {
+	if i.c.SingleSession {
+		return i.c.Store.Replace(ctx, s)
+	}
+	return nil, i.c.Store.Create(ctx, s)
+}
+
+// began tells of a session that was saved, and ends what is left of those that it
+// replaces.
+func (i *Issuer) began(ctx context.Context, s *Session, ended []string, now time.Time, address string) error {
+	e := i.about(EventLogin, s, "", address)
 	if i.c.SingleSession {
 		e.Err = i.ended(ctx, s.Subject, s.ID, ended, nil, now, address)
 	}
-	if i.tell(e); e.Err != nil {
-		return Tokens{}, e.Err
-	}
-	return t, nil
+	i.tell(e)
+	return e.Err
 }
 
 func (i *Issuer) idleUntil(now time.Time) time.Time {
