@@ -266,6 +266,16 @@ type Denier interface {
 	DenySubject(ctx context.Context, subject string, issuedBefore, until time.Time) error
 }
 
+// A Mirror is a copy of a list of denials, in the memory of a process that
+// verifies tokens: the Denylist of the package middleware is one. A feed of
+// the engine that holds the list tells it what was denied, here and elsewhere.
+// It must be safe for concurrent use.
+type Mirror interface {
+	Denier
+	// Synced tells that all that was denied before the time given is there.
+	Synced(at time.Time)
+}
+
 // New checks c and returns its Issuer, or all the mistakes in c at once. It
 // starts nothing.
 func New(c Config) (*Issuer, error) {
