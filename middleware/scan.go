@@ -14,10 +14,10 @@ import (
 // a wrong type, claims of another kind of token), valid or not: readClaimsSlowly
 // decides then. What it does read, it reads as that one does.
 func scanClaims(payload string) *record {
-	if !utf8.ValidString(payload) {
+	s := scanner{s: payload, plain: isPlain(payload)}
+	if !s.plain && !utf8.ValidString(payload) {
 		return nil
 	}
-	s := scanner{s: payload}
 	r := &record{Claims: Claims{payload: payload}}
 	var azp, scope, kind string
 	var seen uint32 // a bit for each claim that is read
@@ -157,8 +157,32 @@ func scanIssuer(payload string) string {
 // A scanner walks over JSON. Its methods report whether they understood what
 // stands at i, and leave i behind it.
 type scanner struct {
-	s string
-	i int
+	s     string
+	i     int
+	plain bool // isPlain(s): a string then ends with the next quotation mark
+}
+
+// isPlain reports whether s is of printable ASCII without a backslash, as the
+// payloads of most tokens are. It looks at eight characters at a time.
+func isPlain(s string) bool {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	var odd uint64
+	for len(s) >= 8 {
+		x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		backslash := x ^ '\\'*each
+		// The highest bit of a character is set in x if it is no ASCII, and in
+		// the differences if it is less than a space, or a backslash. A borrow
+		// from one of those may set the bit of the next: odd is odd already.
+		odd |= x | (x - ' '*each) | (backslash - each)
+		s = s[8:]
+	}
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return odd&high == 0
 }
 
 func (s *scanner) space() {
@@ -282,6 +306,15 @@ func (s *scanner) text(target *string) bool {
 		return false
 	}
 	rest := s.s[s.i:]
+	if s.plain {
+		i := strings.IndexByte(rest, '"')
+		if i < 0 {
+			return false
+		}
+		*target = rest[:i]
+		s.i += i + 1
+		return true
+	}
 	for i := range len(rest) {
 		if c := rest[i]; ends[c] {
 			*target = rest[:i]

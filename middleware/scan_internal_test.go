@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // payloads are what both readers of claims are compared on.
@@ -62,6 +63,22 @@ func TestOrdinaryClaimsAreReadQuickly(t *testing.T) {
 	} {
 		assert.NotNil(t, scanClaims(payload), payload)
 	}
+}
+
+func TestPlainText(t *testing.T) {
+	text := []byte(strings.Repeat("~ ", 10))
+	for n := range len(text) {
+		for at := range n {
+			for c := range 256 {
+				one := slices.Clone(text[:n])
+				one[at] = byte(c)
+				want := ' ' <= c && c < 0x80 && c != '\\'
+				require.Equal(t, want, isPlain(string(one)), "%q", one)
+			}
+		}
+	}
+	assert.True(t, isPlain(""))
+	assert.False(t, isPlain("\x1f\x1f\x20\x20\x20\x20\x20\x20"), "a borrow hides nothing")
 }
 
 // Nothing of one list is reached through another.
