@@ -9,7 +9,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -22,6 +21,8 @@ import (
 	"sync"
 
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // The algorithms that a Key signs with (RFC 7518, Section 3.1, and RFC 8037).
@@ -213,14 +214,20 @@ func signECDSA(s crypto.Signer) func([]byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		var sig struct{ R, S *big.Int }
-		if rest, err := asn1.Unmarshal(der, &sig); err != nil || len(rest) > 0 || sig.R.Sign() <= 0 || sig.S.Sign() <= 0 ||
-			sig.R.BitLen() > 256 || sig.S.BitLen() > 256 {
+		var r, t []byte
+		numbers, rest := cryptobyte.String(nil), cryptobyte.String(der)
+		if !rest.ReadASN1(&numbers, asn1.SEQUENCE) || !rest.Empty() ||
+			!numbers.ReadASN1Integer(&r) || !numbers.ReadASN1Integer(&t) || !numbers.Empty() ||
+			!isScalar(r) || !isScalar(t) {
 			return nil, errors.New("the signer returned no ECDSA signature for P-256")
 		}
 		out := make([]byte, 64)
-		sig.R.FillBytes(out[:32])
-		sig.S.FillBytes(out[32:])
+		copy(out[32-len(r):], r)
+		copy(out[64-len(t):], t)
 		return out, nil
 	}
 }
+
+// isScalar reports whether n, which begins with no 0 but its last byte, can be
+// half of a signature.
+func isScalar(n []byte) bool { return len(n) <= 32 && n[0] != 0 }
