@@ -23,6 +23,7 @@ const maxToken = 16 << 10
 // good. See fresh.
 func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state, *jwterrors.Error) {
 	now = now.Round(0) // wall clock: the monotonic one stands still while a machine sleeps
+	tokens.lent = nil
 	if tokens.Received.IsZero() {
 		tokens.Received = now
 	}

@@ -50,7 +50,7 @@ func (s *MemoryStore) Save(_ context.Context, tokens Tokens) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tokens = tokens
-	s.tokens.outcome = nil
+	s.tokens.outcome, s.tokens.lent = nil, nil
 	return nil
 }
 

@@ -43,6 +43,7 @@ type Tokens struct {
 	Identity Identity `json:"identity,omitzero"`
 
 	outcome *outcome // who wants to know whether the token was accepted
+	lent    *state   // set by Token: the snapshot that the tokens are from
 }
 
 // IsZero reports whether there is no token in t.

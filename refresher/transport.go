@@ -150,8 +150,7 @@ func (t *Transport) renewable(tokens Tokens) bool {
 // again sends req once more after resp has refused the token of st. The caller
 // gets resp if that is not possible.
 func (t *Transport) again(req *http.Request, resp *http.Response, st *state) (*http.Response, error) {
-	current := t.state.Load().gen == st.gen
-	if current && t.source != nil && st.gen.futile() {
+	if t.futile(st) {
 		return resp, nil
 	}
 	if !replayable(req) {
@@ -159,10 +158,7 @@ func (t *Transport) again(req *http.Request, resp *http.Response, st *state) (*h
 		return resp, nil
 	}
 	ctx := req.Context()
-	next, err := t.await(ctx, t.join(st, true), st)
-	if err == nil {
-		next, err = t.ready(ctx, next, t.now())
-	}
+	next, err := t.successor(ctx, st)
 	switch {
 	case err == nil:
 	case t.state.Load().session != st.session:
@@ -188,6 +184,22 @@ func (t *Transport) again(req *http.Request, resp *http.Response, st *state) (*h
 	return second, nil
 }
 
+// futile reports whether no newer token is asked for after that of st was
+// refused.
+func (t *Transport) futile(st *state) bool {
+	return t.state.Load().gen == st.gen && t.source != nil && st.gen.futile()
+}
+
+// successor returns the snapshot to use after the token of st was refused, and
+// waits for it.
+func (t *Transport) successor(ctx context.Context, st *state) (*state, error) {
+	next, err := t.await(ctx, t.join(st, true), st)
+	if err != nil {
+		return nil, err
+	}
+	return t.ready(ctx, next, t.now())
+}
+
 // refuses reports whether resp refuses the token of st, and notes what it says
 // about the token's generation. The body of a refusal is read and closed, and
 // can still be read by the caller.
@@ -206,19 +218,26 @@ func (t *Transport) refuses(resp *http.Response, st *state) bool {
 	if !t.refusals.has(resp.StatusCode, e) {
 		return false
 	}
-	if st.gen.reported.CompareAndSwap(false, true) {
-		if e == nil {
-			e = &jwterrors.Error{Reason: jwterrors.TokenGenericError, Status: resp.StatusCode}
-		}
-		st.tokens.outcome.tell(&t.events, e.Reason)
-		switch n := st.session.failures.Add(1); {
-		case n == t.maxFailures:
-			t.report(st, &jwterrors.Error{Reason: jwterrors.Paused, Err: fmt.Errorf("%w: %w", errTooManyFailures, e)})
-		case n < t.maxFailures:
-			t.report(st, e)
-		}
+	if e == nil {
+		e = &jwterrors.Error{Reason: jwterrors.TokenGenericError, Status: resp.StatusCode}
 	}
+	t.refused(st, e)
 	return true
+}
+
+// refused notes that a server has refused the token of st, once for each
+// generation.
+func (t *Transport) refused(st *state, e *jwterrors.Error) {
+	if !st.gen.reported.CompareAndSwap(false, true) {
+		return
+	}
+	st.tokens.outcome.tell(&t.events, e.Reason)
+	switch n := st.session.failures.Add(1); {
+	case n == t.maxFailures:
+		t.report(st, &jwterrors.Error{Reason: jwterrors.Paused, Err: fmt.Errorf("%w: %w", errTooManyFailures, e)})
+	case n < t.maxFailures:
+		t.report(st, e)
+	}
 }
 
 // accepted notes that a server has taken the token of st.
