@@ -35,6 +35,12 @@ type Config struct {
 	// means "/login", "/refresh" and "/logout".
 	LoginPath, RefreshPath, LogoutPath string
 
+	// Requests and Answers are the names of members in the JSON that the
+	// issuer at AuthURL is sent and answers with. Empty names mean those of
+	// the package issuer.
+	Requests RequestNames
+	Answers  AnswerNames
+
 	// Origins are the only ones that ever get the access token, each as
 	// "https://host" or "https://host:port".
 	Origins []string
@@ -199,7 +205,13 @@ func New(config Config) (*Transport, error) {
 		}
 		t.origins = append(t.origins, o)
 	}
-	t.endpoint = &endpoint{base: t.base, reader: t.reader, now: t.now, timeout: t.attemptTimeout}
+	t.endpoint = &endpoint{
+		requests: config.Requests.withDefaults(), answers: config.Answers.withDefaults(),
+		base: t.base, reader: t.reader, now: t.now, timeout: t.attemptTimeout,
+	}
+	if err := errors.Join(t.endpoint.requests.check(), t.endpoint.answers.check()); err != nil {
+		mistake("%w", err)
+	}
 	if config.AuthURL != "" {
 		if _, err := parseURL(config.AuthURL, config.InsecureAllowHTTP); err != nil {
 			mistake("AuthURL %q: %w", shown(config.AuthURL), err)

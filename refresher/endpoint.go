@@ -24,6 +24,9 @@ const maxAnswer = 1 << 20
 type endpoint struct {
 	login, refresh, logout string // URLs; all empty when there is no AuthURL
 
+	requests RequestNames
+	answers  AnswerNames
+
 	base    http.RoundTripper
 	reader  jwterrors.Reader
 	now     func() time.Time
@@ -35,7 +38,7 @@ func (p *endpoint) Refresh(ctx context.Context, current Tokens) (Tokens, error) 
 	if current.RefreshToken == "" {
 		return Tokens{}, &jwterrors.Error{Reason: jwterrors.RefreshTokenMissing, Err: errNoRefreshToken}
 	}
-	body := map[string]string{"refresh_token": current.RefreshToken}
+	body := map[string]string{p.requests.RefreshToken: current.RefreshToken}
 	return p.tokens(ctx, "refresh", p.refresh, body, current.RetryKey)
 }
 
@@ -43,9 +46,10 @@ var errNoRefreshToken = errors.New("refresher: there is no refresh token")
 
 // logIn exchanges the credentials.
 func (p *endpoint) logIn(ctx context.Context, c Credentials) (Tokens, error) {
-	body := map[string]string{"password": c.Password}
+	n := p.requests
+	body := map[string]string{n.Password: c.Password}
 	for name, value := range map[string]string{
-		"username": c.Username, "email": c.Email, "device": c.Device, "scope": strings.Join(c.Scopes, " "),
+		n.Username: c.Username, n.Email: c.Email, n.Device: c.Device, n.Scope: strings.Join(c.Scopes, " "),
 	} {
 		if value != "" {
 			body[name] = value
@@ -59,7 +63,7 @@ func (p *endpoint) logIn(ctx context.Context, c Credentials) (Tokens, error) {
 func (p *endpoint) revoke(ctx context.Context, refreshToken string, bearer []string) error {
 	body := map[string]string{}
 	if refreshToken != "" {
-		body["refresh_token"] = refreshToken
+		body[p.requests.RefreshToken] = refreshToken
 	}
 	_, err := p.call(ctx, "log out", p.logout, body, http.Header{"Authorization": bearer})
 	return err
@@ -75,22 +79,27 @@ func (p *endpoint) tokens(ctx context.Context, what, url string, body map[string
 	if err != nil {
 		return Tokens{}, err
 	}
-	tokens, err := parseTokens(data, started)
+	tokens, err := p.answers.parse(data, started)
 	if err != nil {
 		return Tokens{}, unavailable(what, err)
 	}
 	return tokens, nil
 }
 
-// call returns the body of a 2xx answer, or a *jwterrors.Error that says which
-// class of failure any other answer is.
+// call sends body as JSON.
 func (p *endpoint) call(ctx context.Context, what, url string, body map[string]string, header http.Header) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
 	data, err := json.Marshal(body)
 	if err != nil {
 		return nil, fmt.Errorf("refresher: %s: %w", what, err)
 	}
+	return p.send(ctx, what, url, "application/json", data, header)
+}
+
+// send returns the body of a 2xx answer, or a *jwterrors.Error that says which
+// class of failure any other answer is.
+func (p *endpoint) send(ctx context.Context, what, url, contentType string, data []byte, header http.Header) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("refresher: %s: %w", what, err)
@@ -103,7 +112,7 @@ func (p *endpoint) call(ctx context.Context, what, url string, body map[string]s
 			req.Header[name] = values
 		}
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Accept", "application/json")
 	resp, err := p.base.RoundTrip(req)
 	if err != nil {
@@ -153,34 +162,6 @@ func (p *endpoint) refusal(what string, resp *http.Response) *jwterrors.Error {
 
 func unavailable(what string, cause error) *jwterrors.Error {
 	return &jwterrors.Error{Reason: jwterrors.RefreshUnavailable, Err: fmt.Errorf("refresher: %s: %w", what, cause)}
-}
-
-// parseTokens reads a token response (RFC 6749, Section 5.1). Lifetimes count
-// from received.
-func parseTokens(data []byte, received time.Time) (Tokens, error) {
-	var wire struct {
-		AccessToken      string  `json:"access_token"`
-		TokenType        string  `json:"token_type"`
-		ExpiresIn        seconds `json:"expires_in"`
-		RefreshToken     string  `json:"refresh_token"`
-		RefreshExpiresIn seconds `json:"refresh_expires_in"`
-		Scope            string  `json:"scope"`
-	}
-	// The error of encoding/json is not passed on: it may quote the answer.
-	if err := json.Unmarshal(data, &wire); err != nil || wire.AccessToken == "" {
-		return Tokens{}, errors.New("the answer is not a token response")
-	}
-	tokens := Tokens{
-		AccessToken: wire.AccessToken, RefreshToken: wire.RefreshToken, TokenType: wire.TokenType, Scope: wire.Scope,
-		Received: received,
-	}
-	if wire.ExpiresIn != 0 {
-		tokens.Expiry = received.Add(wire.ExpiresIn.duration())
-	}
-	if wire.RefreshExpiresIn != 0 {
-		tokens.RefreshExpiry = received.Add(wire.RefreshExpiresIn.duration())
-	}
-	return tokens, nil
 }
 
 // seconds is a JSON number of seconds, or a string that holds one, as some

@@ -394,6 +394,9 @@ func (t *Transport) accept(ctx context.Context, f *flight, cur *state, tokens, g
 	if got.RefreshToken == "" {
 		got.RefreshToken, got.RefreshExpiry = tokens.RefreshToken, tokens.RefreshExpiry
 	}
+	if got.Scope == "" {
+		got.Scope = tokens.Scope // as before (RFC 6749, Section 5.1)
+	}
 	got.Identity = cur.session.identity
 	now := t.now()
 	next, refused := t.receive(got, cur.session, now)
