@@ -53,9 +53,16 @@ type Config struct {
 	// AUTH_HOST_NOT_ALLOWED. Without it they are sent, without a token.
 	OnlyOrigins bool
 
-	// Source gets new tokens. Nil means <AuthURL>/refresh. An AuthHandler is
-	// a Source.
+	// Source gets new tokens: an OAuth, ClientCredentials, a Fetcher, an
+	// AuthHandler or one of the caller's own. Nil means <AuthURL>/refresh.
 	Source Source
+
+	// Unattended means that Source needs neither a user nor a refresh token,
+	// so that there is a session without a login: the first request asks
+	// Source, and so does one that finds the store empty. After Logout,
+	// Identify with the zero Identity begins another. ClientCredentials are
+	// always unattended.
+	Unattended bool
 
 	// Push means that nobody is asked for tokens: when they are needed,
 	// OnFailure is told, and requests wait, as long as their contexts allow,
@@ -172,7 +179,7 @@ func New(config Config) (*Transport, error) {
 		maxRetries: cmp.Or(config.MaxRetries, 5), backoff: config.RetryBackoff,
 		retryInterval: cmp.Or(config.RetryInterval, 2*time.Second), maxRetryInterval: cmp.Or(config.MaxRetryInterval, time.Minute),
 		noJitter: config.NoJitter, pause: cmp.Or(config.Pause, time.Minute),
-		attemptTimeout: cmp.Or(config.AttemptTimeout, 15*time.Second), refreshTimeout: cmp.Or(config.RefreshTimeout, 2*time.Minute),
+		attemptTimeout: cmp.Or(config.AttemptTimeout, attemptTimeout), refreshTimeout: cmp.Or(config.RefreshTimeout, 2*time.Minute),
 		maxFailures: int32(min(cmp.Or(config.MaxFailures, 10), math.MaxInt32)), maxLifetime: cmp.Or(config.MaxLifetime, 365*24*time.Hour),
 		issuer: config.Issuer, audience: config.Audience,
 		onFailure: config.OnFailure, onExpired: config.OnSessionExpired, onRefresh: config.OnRefresh,
@@ -231,6 +238,20 @@ func New(config Config) (*Transport, error) {
 			*path.target = strings.TrimSuffix(config.AuthURL, "/") + name
 		}
 	}
+	if source, ok := config.Source.(bindable); ok {
+		calls := *t.endpoint
+		calls.answers = AnswerNames{}.withDefaults()
+		bound, err := source.bind(&calls, config.InsecureAllowHTTP)
+		if err != nil {
+			mistake("Source: %w", err)
+		}
+		t.source = bound
+	}
+	if _, ok := config.Source.(interface{ unattended() }); ok || config.Unattended {
+		if t.unattended = true; config.Source == nil {
+			mistake("Unattended needs a Source")
+		}
+	}
 	switch {
 	case config.Push && config.Source != nil:
 		mistake("Push and Source exclude one another")
@@ -271,11 +292,14 @@ func New(config Config) (*Transport, error) {
 	}
 	first := &state{status: unloaded, session: newSession(0, Identity{}), gen: &generation{}}
 	if config.Store == nil {
-		first.status = anonymous // there is nothing to read
+		first = t.blank(first.session) // there is nothing to read
 	}
 	t.state.Store(first)
 	return t, nil
 }
+
+// attemptTimeout is the default of Config.AttemptTimeout.
+const attemptTimeout = 15 * time.Second
 
 // switchedOff makes the value that means "off" a zero.
 func switchedOff[T comparable](value *T, off T) {

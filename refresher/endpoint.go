@@ -79,11 +79,25 @@ func (p *endpoint) tokens(ctx context.Context, what, url string, body map[string
 	if err != nil {
 		return Tokens{}, err
 	}
+	return p.received(what, data, started)
+}
+
+// received reads the body of a 2xx answer. Some servers refuse with one, too: an
+// error code that is understood means what it does with a 400.
+func (p *endpoint) received(what string, data []byte, started time.Time) (Tokens, error) {
 	tokens, err := p.answers.parse(data, started)
-	if err != nil {
+	if err == nil {
+		return tokens, nil
+	}
+	said := p.reader.FromResponse(&http.Response{
+		StatusCode: http.StatusBadRequest, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(bytes.NewReader(data)),
+	})
+	if said == nil {
 		return Tokens{}, unavailable(what, err)
 	}
-	return tokens, nil
+	said.Status = http.StatusOK
+	return Tokens{}, p.classify(what, http.StatusBadRequest, said)
 }
 
 // call sends body as JSON.
@@ -133,12 +147,16 @@ func (p *endpoint) send(ctx context.Context, what, url, contentType string, data
 
 // refusal returns what an answer other than 2xx means.
 func (p *endpoint) refusal(what string, resp *http.Response) *jwterrors.Error {
-	status := resp.StatusCode
-	cause := fmt.Errorf("refresher: %s: status %d", what, status)
 	said := p.reader.FromResponse(resp)
 	if said == nil {
-		said = &jwterrors.Error{Status: status, RetryAfter: jwterrors.RetryAfter(resp.Header)}
+		said = &jwterrors.Error{Status: resp.StatusCode, RetryAfter: jwterrors.RetryAfter(resp.Header)}
 	}
+	return p.classify(what, resp.StatusCode, said)
+}
+
+// classify says what said means in an answer with that status.
+func (p *endpoint) classify(what string, status int, said *jwterrors.Error) *jwterrors.Error {
+	cause := fmt.Errorf("refresher: %s: status %d", what, said.Status)
 	said.Err, said.Time = cause, p.now()
 	named := said.Code != ""
 	switch {

@@ -334,6 +334,8 @@ func (t *Transport) reread(ctx context.Context, cur *state) (tokens Tokens, newe
 		return cur.tokens, nil, nil
 	case cur.unsaved || stored.same(cur.tokens):
 		return cur.tokens, nil, nil
+	case stored.IsZero() && t.unattended:
+		return cur.tokens, nil, nil
 	case stored.IsZero():
 		return Tokens{}, nil, &jwterrors.Error{Reason: jwterrors.LoggedOut, Err: errStoreEmptied}
 	}
@@ -516,16 +518,20 @@ func (t *Transport) load(f *flight, st *state) {
 	stored, err := t.store.Load(ctx)
 	if err != nil {
 		next.failure.err = storeUnavailable("read the store", err)
+		if t.unattended {
+			t.report(st, next.failure.err)
+			next = t.blank(st.session)
+		}
 		return
 	}
 	if stored.IsZero() {
-		next = &state{status: anonymous, session: st.session, gen: &generation{}}
+		next = t.blank(st.session)
 		return
 	}
 	restored, refused := t.receive(stored, newSession(st.session.epoch, stored.Identity), t.now())
 	if refused != nil {
 		t.report(st, refused)
-		next = &state{status: anonymous, session: st.session, gen: &generation{}}
+		next = t.blank(st.session)
 		return
 	}
 	restored.gen = &generation{number: st.gen.number + 1}

@@ -221,3 +221,16 @@ func TestNamesThatCannotWorkAreRefused(t *testing.T) {
 		assert.ErrorContains(t, err, want)
 	}
 }
+
+func TestALogoutUsesTheNamesToo(t *testing.T) {
+	f := &foreigner{answers: map[string]func(int, map[string]string) (int, string){
+		"/auth/logout": func(int, map[string]string) (int, string) { return 200, `{"success":true}` },
+	}}
+	tr := newTransport(t, refresher.Config{
+		AuthURL: "https://id.example.com/auth", Origins: []string{"https://api.example.com"}, Base: f,
+		Requests: refresher.RequestNames{RefreshToken: "refreshToken"},
+	})
+	require.NoError(t, tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: "opaque", RefreshToken: "R"}))
+	require.NoError(t, tr.Logout(t.Context()))
+	assert.Equal(t, []string{`/auth/logout {"refreshToken":"R"}`}, f.sent)
+}

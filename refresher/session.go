@@ -104,7 +104,7 @@ func WithTokens(tokens Tokens) IdentifyOption {
 // AUTH_TOKEN_USER_KEY_INVALID before it is used. The requests of the session
 // before fail with AUTH_LOGGED_OUT.
 func (t *Transport) Identify(ctx context.Context, id Identity, options ...IdentifyOption) error {
-	if (id.Email == "") == (id.UserID == "") {
+	if (id.Email == "") == (id.UserID == "") && !(id.IsZero() && t.unattended) {
 		return invalid("an identity is either an email address or a user id")
 	}
 	sess := newSession(t.epochs.Add(1), id)

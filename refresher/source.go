@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
+	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
@@ -21,6 +23,17 @@ import (
 // reason, is tried again with backoff.
 type Source interface {
 	Refresh(ctx context.Context, current Tokens) (Tokens, error)
+}
+
+// A bindable is a Source that makes calls of its own. New has it make them like
+// those of the Transport.
+type bindable interface {
+	bind(p *endpoint, allowHTTP bool) (Source, error)
+}
+
+// standalone returns what a Source makes its calls with outside of a Transport.
+func standalone() *endpoint {
+	return &endpoint{answers: AnswerNames{}.withDefaults(), base: http.DefaultTransport, now: time.Now, timeout: attemptTimeout}
 }
 
 // An AuthHandler gets an access token for the user id from the caller's own

@@ -53,6 +53,16 @@ func newSession(epoch uint64, id Identity) *session {
 	return &session{epoch: epoch, identity: id}
 }
 
+// blank returns the snapshot of a session that nobody has begun: there is none,
+// unless the source needs nobody for it.
+func (t *Transport) blank(sess *session) *state {
+	st := &state{status: anonymous, session: sess, gen: &generation{number: 1}} // 0 is that of a store that was not read
+	if t.unattended {
+		st.status = active
+	}
+	return st
+}
+
 // A generation is one set of tokens of a session, and what became of it.
 type generation struct {
 	number  uint64

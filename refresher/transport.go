@@ -22,6 +22,7 @@ type Transport struct {
 	base        http.RoundTripper
 	store       Store
 	source      Source // nil in push mode
+	unattended  bool
 	endpoint    *endpoint
 	origins     origins
 	onlyOrigins bool

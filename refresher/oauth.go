@@ -1,0 +1,178 @@
+package refresher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// ClientAuth is how a client authenticates at a token endpoint (RFC 6749,
+// Section 2.3.1). A client without a secret only names itself.
+type ClientAuth int
+
+// AuthBasic sends the client's id and secret in the header Authorization,
+// AuthPost in the body.
+const (
+	AuthBasic ClientAuth = iota
+	AuthPost
+)
+
+// OAuth is a Source: the token endpoint of an OAuth 2.0 server, which exchanges
+// refresh tokens (RFC 6749, Section 6). The first tokens come from elsewhere: see
+// Transport.SetTokens. No form of it shows the secret.
+type OAuth struct {
+	// TokenURL is the token endpoint. It is https, unless
+	// Config.InsecureAllowHTTP is set.
+	TokenURL string
+
+	// ClientID names the client, and ClientSecret, which public clients have
+	// not, proves it. Auth is how the secret is sent.
+	ClientID     string
+	ClientSecret string
+	Auth         ClientAuth
+
+	// Scopes are asked for. Empty means those that were granted before.
+	Scopes []string
+
+	// Parameters are sent beside those of the grant: "resource" (RFC 8707) or
+	// "audience", for example.
+	Parameters url.Values
+
+	endpoint *endpoint // set by New
+}
+
+// ClientCredentials is a Source: the token endpoint of an OAuth 2.0 server, which
+// gives tokens to the client itself, for no user (RFC 6749, Section 4.4). There
+// is no refresh token: it asks again. It needs no login, see Config.Unattended.
+// The fields are those of OAuth, and the secret is hidden like there.
+type ClientCredentials OAuth
+
+// Refresh exchanges the refresh token of current. Outside of a Transport it uses
+// http.DefaultTransport.
+func (o OAuth) Refresh(ctx context.Context, current Tokens) (Tokens, error) {
+	if current.RefreshToken == "" {
+		return Tokens{}, &jwterrors.Error{Reason: jwterrors.RefreshTokenMissing, Err: errNoRefreshToken}
+	}
+	header := http.Header{}
+	if current.RetryKey != "" {
+		header.Set("Idempotency-Key", current.RetryKey)
+	}
+	return o.grant(ctx, "refresh", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {current.RefreshToken}}, header)
+}
+
+// Refresh gets a new token, whatever the current one is. Outside of a Transport
+// it uses http.DefaultTransport.
+func (c ClientCredentials) Refresh(ctx context.Context, _ Tokens) (Tokens, error) {
+	tokens, err := OAuth(c).grant(ctx, "get a token", url.Values{"grant_type": {"client_credentials"}}, http.Header{})
+	var said *jwterrors.Error
+	if errors.As(err, &said) && said.Reason.Action() == jwterrors.ActionLogin { // there is nobody who could
+		paused := *said
+		paused.Reason, paused.Err = jwterrors.Paused, fmt.Errorf("%w (%w)", said.Err, said.Reason)
+		err = &paused
+	}
+	return tokens, err
+}
+
+// grant sends form, with what identifies the client, to the token endpoint.
+func (o OAuth) grant(ctx context.Context, what string, form url.Values, header http.Header) (Tokens, error) {
+	if o.endpoint == nil {
+		if _, err := o.bind(nil, false); err != nil {
+			return Tokens{}, err
+		}
+		o.endpoint = standalone()
+	}
+	for name, values := range o.Parameters {
+		form[name] = values
+	}
+	if len(o.Scopes) > 0 {
+		form.Set("scope", strings.Join(o.Scopes, " "))
+	}
+	switch {
+	case o.ClientSecret == "" && o.ClientID == "":
+	case o.ClientSecret == "":
+		form.Set("client_id", o.ClientID)
+	case o.Auth == AuthPost:
+		form.Set("client_id", o.ClientID)
+		form.Set("client_secret", o.ClientSecret)
+	default:
+		pair := &http.Request{Header: header}
+		pair.SetBasicAuth(url.QueryEscape(o.ClientID), url.QueryEscape(o.ClientSecret))
+	}
+	started := o.endpoint.now().Round(0)
+	data, err := o.endpoint.send(ctx, what, o.TokenURL, "application/x-www-form-urlencoded", []byte(form.Encode()), header)
+	if err != nil {
+		return Tokens{}, err
+	}
+	return o.endpoint.received(what, data, started)
+}
+
+// unattended says that nobody has to log in. See Config.Unattended.
+func (ClientCredentials) unattended() {}
+
+// bind returns the Source that makes its calls with p.
+func (o OAuth) bind(p *endpoint, allowHTTP bool) (Source, error) {
+	var mistakes []error
+	path, _, _ := strings.Cut(o.TokenURL, "?") // RFC 6749, Section 3.2, allows a query
+	if _, err := parseURL(path, allowHTTP); err != nil {
+		mistakes = append(mistakes, fmt.Errorf("TokenURL %q: %w", shown(o.TokenURL), err))
+	}
+	if o.ClientID == "" && o.ClientSecret != "" {
+		mistakes = append(mistakes, errors.New("there is a ClientSecret without a ClientID"))
+	}
+	if o.Auth != AuthBasic && o.Auth != AuthPost {
+		mistakes = append(mistakes, errors.New("Auth is neither AuthBasic nor AuthPost"))
+	}
+	for _, name := range []string{"grant_type", "refresh_token", "client_id", "client_secret", "scope"} {
+		if o.Parameters.Has(name) {
+			mistakes = append(mistakes, fmt.Errorf("Parameters has %q, which is set by other means", name))
+		}
+	}
+	o.endpoint = p
+	return o, errors.Join(mistakes...)
+}
+
+func (c ClientCredentials) bind(p *endpoint, allowHTTP bool) (Source, error) {
+	o := OAuth(c)
+	_, err := o.bind(p, allowHTTP)
+	if c.ClientID == "" {
+		err = errors.Join(err, errors.New("ClientID is empty"))
+	}
+	c.endpoint = p
+	return c, err
+}
+
+// String returns one line without the secret.
+func (o OAuth) String() string {
+	return fmt.Sprintf("OAuth{%q, client %q}", shown(o.TokenURL), o.ClientID)
+}
+
+// Format writes String for every verb and flag, "%#v" included.
+func (o OAuth) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, o.String()) }
+
+// LogValue returns what String does.
+func (o OAuth) LogValue() slog.Value { return slog.StringValue(o.String()) }
+
+// MarshalJSON returns what String does.
+func (o OAuth) MarshalJSON() ([]byte, error) { return json.Marshal(o.String()) }
+
+// String returns one line without the secret.
+func (c ClientCredentials) String() string {
+	return "ClientCredentials" + strings.TrimPrefix(OAuth(c).String(), "OAuth")
+}
+
+// Format writes String for every verb and flag, "%#v" included.
+func (c ClientCredentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
+
+// LogValue returns what String does.
+func (c ClientCredentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalJSON returns what String does.
+func (c ClientCredentials) MarshalJSON() ([]byte, error) { return json.Marshal(c.String()) }
