@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/tokenloop/tokenloop/issuer"
-	"github.com/tokenloop/tokenloop/issuer/password"
 	"github.com/tokenloop/tokenloop/middleware"
 )
 
@@ -22,31 +21,44 @@ import (
 type app struct {
 	http.Handler
 	ring   *issuer.KeyRing
-	store  *issuer.MemoryStore
+	store  *storage
 	events *issuer.EventQueue
 	alg    string
 	log    *slog.Logger
 	now    func() time.Time
 }
 
+// requestTimeout is how long a request may wait for a database that does not
+// answer. Then the answer is 503, and the client tries again.
+const requestTimeout = 10 * time.Second
+
 // triesOfAlice is more than the default: there is one user, and whoever tries the
 // server out plays everybody who gets the password wrong.
 var triesOfAlice = issuer.Budget{Attempts: 100, Every: time.Minute}
 
-func newApp(o options, log *slog.Logger) (*app, error) {
+// newApp opens the store of the flags, which close closes.
+func newApp(ctx context.Context, o options, log *slog.Logger) (*app, error) {
 	a := &app{alg: o.alg, log: log, now: func() time.Time { return time.Now().Add(o.clockOffset) }}
-	if o.store != "memory:" {
-		return nil, fmt.Errorf("-store %q: only memory: exists so far", o.store)
+	var err error
+	if a.store, err = openStorage(ctx, o.store, a.now, log); err != nil {
+		return nil, err
 	}
-	a.store = &issuer.MemoryStore{Now: a.now}
+	if err := a.build(ctx, o); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	return a, nil
+}
 
+// build makes everything that is not the store.
+func (a *app) build(ctx context.Context, o options) error {
+	log := a.log
 	key, secret, err := signingKey(o)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	master, err := fileOrRandom("-master-key-file", o.masterKeyFile, 32)
+	master, err := a.masterKey(o)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// The API asks the ring itself for keys, and other verifiers fetch a key
 	// that they do not know: here a new key may sign at once.
@@ -54,16 +66,16 @@ func newApp(o options, log *slog.Logger) (*app, error) {
 		Key: key, PublishBefore: issuer.NoDelay, RetireAfter: o.accessTTL + time.Hour, Now: a.now,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	users, err := newUsers(log)
+	users, err := newUsers(ctx, a.store.accounts, log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	denylist := middleware.NewDenylist(middleware.DenylistOptions{Now: a.now})
 	a.events, err = issuer.NewEventQueue(issuer.EventQueueConfig{Handle: a.event, Logger: log})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	cookie := ""
 	if o.browser {
@@ -72,7 +84,7 @@ func newApp(o options, log *slog.Logger) (*app, error) {
 	iss, err := issuer.New(issuer.Config{
 		Issuer: o.issuer, Audience: []string{o.audience}, Keys: a.ring,
 		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: a.store,
-		Authenticate: users.Authenticate, Denylist: denylist, ClientID: mobileID,
+		Authenticate: users.Authenticate, Register: users.Register, Denylist: denylist, ClientID: mobileID,
 		AccessTTL: o.accessTTL, RefreshTTL: o.refreshTTL, Grace: orNegative(o.grace),
 		Clients: clients(), Grants: []string{issuer.GrantRefreshToken, issuer.GrantClientCredentials},
 		Revocation: true, Introspection: true, ScopesSupported: []string{"api:read", "api:write"},
@@ -80,7 +92,7 @@ func newApp(o options, log *slog.Logger) (*app, error) {
 		Logger: log, Now: a.now, OnEvent: a.events.Add,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 
 	keys := middleware.LocalJWKS(iss.JWKS)
@@ -92,7 +104,7 @@ func newApp(o options, log *slog.Logger) (*app, error) {
 		Leeway: orNegative(o.leeway), Revocations: denylist, Realm: "api", Logger: log, Now: a.now,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 
 	mux := http.NewServeMux()
@@ -107,8 +119,12 @@ func newApp(o options, log *slog.Logger) (*app, error) {
 		mux.Handle("GET /inspect", inspect(auth))
 		mux.Handle("POST /inspect", inspect(auth))
 	}
-	a.Handler = mux
-	return a, nil
+	a.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		mux.ServeHTTP(w, r.WithContext(ctx))
+	})
+	return nil
 }
 
 // signingKey returns the key of the flags, or a new one, and the secret when it
@@ -140,6 +156,18 @@ func signingKey(o options) (*issuer.Key, []byte, error) {
 		err = fmt.Errorf("-key-file holds a key for %s, and -alg is %s", key.Algorithm(), o.alg)
 	}
 	return key, nil, err
+}
+
+// masterKey returns the key of the flags, or the one that is kept beside the
+// sessions, or a new one.
+func (a *app) masterKey(o options) ([]byte, error) {
+	switch {
+	case o.masterKeyFile == "" && a.store.keyFile != "":
+		return keptKey(a.store.keyFile)
+	case o.masterKeyFile == "" && !a.store.brief:
+		a.log.Warn("sessions cannot be refreshed by other servers or after a restart: give them all one -master-key-file", "store", a.store.name)
+	}
+	return fileOrRandom("-master-key-file", o.masterKeyFile, 32)
 }
 
 // fileOrRandom returns the bytes of a file, or n random ones without a file.
@@ -189,38 +217,15 @@ func clients() []issuer.Client {
 	}
 }
 
-// The one user of the server.
-const (
-	userName     = "alice"
-	userPassword = "correct horse battery staple"
-)
-
-// newUsers returns a directory of one user. A real one asks a database.
-func newUsers(log *slog.Logger) (*password.Authenticator, error) {
-	hasher, err := password.New(password.Config{})
-	if err != nil {
-		return nil, err
-	}
-	hash, err := hasher.Hash(context.Background(), userPassword)
-	if err != nil {
-		return nil, err
-	}
-	alice := password.Account{User: issuer.User{ID: userName, Scopes: []string{"api:read", "api:write"}}, Hash: hash}
-	return password.NewAuthenticator(password.AuthenticatorConfig{
-		Hasher: hasher, Logger: log,
-		Lookup: func(_ context.Context, c issuer.Credentials) (password.Account, error) {
-			if c.Username != userName {
-				return password.Account{}, nil
-			}
-			return alice, nil
-		},
-	})
-}
-
 // background removes expired sessions until ctx is done.
 func (a *app) background(ctx context.Context) {
-	_ = a.store.Run(ctx) // its only error is that of ctx
+	if a.store.clean != nil {
+		_ = a.store.clean(ctx) // its only error is that of ctx
+	}
 }
+
+// close is the last thing that happens to an app.
+func (a *app) close() error { return a.store.close() }
 
 // event writes the audit log.
 func (a *app) event(e issuer.Event) {

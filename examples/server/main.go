@@ -35,7 +35,7 @@ func main() {
 	}
 }
 
-func run(args []string) error {
+func run(args []string) (err error) {
 	o, err := parse(args)
 	if err != nil {
 		return err
@@ -50,13 +50,16 @@ func run(args []string) error {
 		o.issuer = self
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	a, err := newApp(o, log)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a, err := newApp(ctx, o, log)
 	if err != nil {
 		return err
 	}
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	defer func() { err = errors.Join(err, a.close()) }()
+	if a.store.brief {
+		log.Info("sessions end with this server; -store sqlite:FILE keeps them", "store", a.store.name)
+	}
 	go a.background(ctx)
 	defer inBackground(a.tell)() // the last of all: requests tell of themselves
 	go rotateOnHangup(ctx, a, log)

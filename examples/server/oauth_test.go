@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,11 +26,10 @@ func (p *process) form(path string, asApp bool, form url.Values) reply {
 		p.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	a := reply{status: resp.StatusCode}
-	if e := jwterrors.FromResponse(resp); e != nil {
-		a.reason = e.Reason
+	a, err := read(resp)
+	if err != nil {
+		p.t.Fatal(err)
 	}
-	_ = json.NewDecoder(resp.Body).Decode(&a.body) // an answer may have none
 	return a
 }
 

@@ -31,10 +31,17 @@ type process struct {
 	secrets []string      // what no log may hold
 }
 
-// start builds the server once and runs it with the arguments.
+// start runs the server with the arguments.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
+	return startIn(t, t.TempDir(), args...)
+}
+
+// startIn runs the server with its temporary files in a folder.
+func startIn(t *testing.T, folder string, args ...string) *process {
+	t.Helper()
 	cmd := exec.Command(binary, append([]string{"-addr", "127.0.0.1:0"}, args...)...)
+	cmd.Env = inFolder(folder)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +70,11 @@ func start(t *testing.T, args ...string) *process {
 	return p
 }
 
+// inFolder is the environment of a process that keeps its temporary files in folder.
+func inFolder(folder string) []string {
+	return append(os.Environ(), "TMPDIR="+folder, "TMP="+folder, "TEMP="+folder)
+}
+
 var binary string
 
 func TestMain(m *testing.M) {
@@ -80,9 +92,21 @@ func TestMain(m *testing.M) {
 }
 
 type reply struct {
-	status int
-	reason jwterrors.Reason
-	body   map[string]any
+	status     int
+	reason     jwterrors.Reason
+	retryAfter string
+	body       map[string]any
+}
+
+// read returns what a response says.
+func read(resp *http.Response) (reply, error) {
+	r := reply{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
+	if e := jwterrors.FromResponse(resp); e != nil {
+		r.reason = e.Reason
+	}
+	data, err := io.ReadAll(resp.Body)
+	_ = json.Unmarshal(data, &r.body) // an answer may have none
+	return r, err
 }
 
 func (r reply) str(name string) string { s, _ := r.body[name].(string); return s }
@@ -104,15 +128,10 @@ func (p *process) do(method, path, token, body string) reply {
 		p.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	r := reply{status: resp.StatusCode}
-	if e := jwterrors.FromResponse(resp); e != nil {
-		r.reason = e.Reason
-	}
-	data, err := io.ReadAll(resp.Body)
+	r, err := read(resp)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	_ = json.Unmarshal(data, &r.body)
 	return r
 }
 
