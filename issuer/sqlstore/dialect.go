@@ -26,6 +26,8 @@ type dialect struct {
 	forUpdate string
 	purge     string // removes sessions that ended before ?, at most ?
 	forget    string // removes subjects marked in [?, ?), at most ?
+	deny      string // adds a denial by the statement %s, and wakes who listens
+	expire    string // removes denials that ended before ?, with numbers below ?, at most ?
 	lock      string // holds off other migrations; its row is 1
 	unlock    string
 }
@@ -38,16 +40,20 @@ const (
 		(SELECT id FROM tokenloop_sessions WHERE ends_at < ? ORDER BY ends_at LIMIT ?)`
 	forgetIn = `DELETE FROM tokenloop_subjects WHERE revoked_at < ? AND subject IN
 		(SELECT subject FROM tokenloop_subjects WHERE revoked_at >= ? AND revoked_at < ? LIMIT ?)`
+	expireIn = `DELETE FROM tokenloop_denials WHERE sequence IN
+		(SELECT sequence FROM tokenloop_denials WHERE ends_at < ? AND sequence < ? ORDER BY ends_at LIMIT ?)`
 )
 
 var dialects = map[Dialect]*dialect{
-	SQLite: {upsert: upsertConflict, purge: purgeIn, forget: forgetIn},
+	SQLite: {upsert: upsertConflict, purge: purgeIn, forget: forgetIn, deny: "%s", expire: expireIn},
 	PostgreSQL: {
 		// The row of the subject and the rows of its sessions are locked, which
 		// is enough. At a level above, a transaction that meets a rotation
 		// fails and begins again, and a revocation might never get through.
 		numbered: true, isolation: sql.LevelReadCommitted, upsert: upsertConflict, forUpdate: " FOR UPDATE", purge: purgeIn, forget: forgetIn,
-		lock: `SELECT 1 FROM (SELECT pg_advisory_lock(7310868735955333473)) AS l`, unlock: `SELECT pg_advisory_unlock(7310868735955333473)`,
+		deny:   `WITH w AS (%s RETURNING sequence) SELECT pg_notify('tokenloop_denials', '') FROM w`,
+		expire: expireIn,
+		lock:   `SELECT 1 FROM (SELECT pg_advisory_lock(7310868735955333473)) AS l`, unlock: `SELECT pg_advisory_unlock(7310868735955333473)`,
 	},
 	MySQL: {
 		// At repeatable read its gap locks are deadlocks between logins.
@@ -57,6 +63,8 @@ var dialects = map[Dialect]*dialect{
 		forUpdate: " FOR UPDATE",
 		purge:     `DELETE FROM tokenloop_sessions WHERE ends_at < ? AND ends_at < ? ORDER BY ends_at LIMIT ?`,
 		forget:    `DELETE FROM tokenloop_subjects WHERE revoked_at < ? AND revoked_at >= ? AND revoked_at < ? LIMIT ?`,
+		deny:      "%s",
+		expire:    `DELETE FROM tokenloop_denials WHERE ends_at < ? AND sequence < ? ORDER BY ends_at LIMIT ?`,
 		lock:      `SELECT COALESCE(GET_LOCK(CONCAT('tokenloop.', MD5(DATABASE())), 60), 0)`,
 		unlock:    `SELECT RELEASE_LOCK(CONCAT('tokenloop.', MD5(DATABASE())))`,
 	},
@@ -88,10 +96,16 @@ const (
 	taken          // the primary key exists
 )
 
+// errAgain makes busy of an error that is not by itself.
+var errAgain = errors.New("another one was faster")
+
 // judge knows errors by their shape, as it imports no driver: SQLState is what
 // those of PostgreSQL have, Code that of modernc.org/sqlite, and Number is a
 // field of MySQL's.
 func judge(err error) verdict {
+	if errors.Is(err, errAgain) {
+		return busy
+	}
 	var state interface{ SQLState() string }
 	if errors.As(err, &state) {
 		switch state.SQLState() {

@@ -16,7 +16,7 @@
 //
 // # Schema
 //
-// Migrate makes and updates three tables, whose names begin with tokenloop_, in
+// Migrate makes and updates four tables, whose names begin with tokenloop_, in
 // the database or the schema that the connection is in. It may be called by all
 // processes at each start, and refuses a schema newer than it knows. It needs a
 // session of the server for its lock: behind a pool that hands out connections
@@ -41,6 +41,29 @@
 //
 // Errors wrap those of the driver, whose type may hold more than its text: the
 // Detail of a PostgreSQL error may show values of a row.
+//
+// # Denials
+//
+// A Feed keeps the denied access tokens of all processes in one table. As the
+// Denylist of an issuer it writes, and nil means that the database has committed
+// the denial. Run, in each process that verifies, fills the Denylist of its
+// Middleware, so that requests ask the memory alone:
+//
+//	denied := middleware.NewDenylist(middleware.DenylistOptions{MaxAge: 10 * time.Second})
+//	feed, err := sqlstore.NewFeed(sqlstore.FeedConfig{DB: db, Dialect: sqlstore.PostgreSQL, Mirror: denied})
+//	...
+//	go feed.Run(ctx)
+//
+// A token that was denied elsewhere is refused one Interval later at most, and the
+// time of a query: a second by default. Run reads by number. The
+// numbers of denials have no gap and are committed in their order, so that none can
+// turn up below one that was read. After a cut Run goes on where it was, and where the
+// database has lost denials, as in a fail-over, it reads all that are left. How
+// long it may be cut off, and what holds then, is the policy of the Denylist.
+//
+// Denials are rare, one for each logout, and written one after the other. A role
+// that may only SELECT from tokenloop_denials is enough for a service that verifies:
+// the others remove what is over.
 //
 // # Size
 //

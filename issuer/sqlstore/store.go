@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -40,9 +39,7 @@ const (
 
 // A Store keeps sessions in a database.
 type Store struct {
-	db      *sql.DB
-	dialect *dialect
-	name    Dialect
+	database
 	cleanUp int
 	now     func() time.Time
 	logins  atomic.Uint64
@@ -52,14 +49,7 @@ var _ issuer.Store = (*Store)(nil)
 
 // New returns a store on c.DB. It asks the database nothing: see Migrate.
 func New(c Config) (*Store, error) {
-	var mistakes []error
-	if c.DB == nil {
-		mistakes = append(mistakes, errors.New("sqlstore: Config.DB is required"))
-	}
-	d := dialects[c.Dialect]
-	if d == nil {
-		mistakes = append(mistakes, fmt.Errorf("sqlstore: Config.Dialect is %q, want %q, %q or %q", c.Dialect, SQLite, PostgreSQL, MySQL))
-	}
+	db, mistakes := newDatabase("Config", c.DB, c.Dialect)
 	if c.CleanUp < NoCleanUp {
 		mistakes = append(mistakes, fmt.Errorf("sqlstore: Config.CleanUp is %d, want a number of sessions, zero or NoCleanUp", c.CleanUp))
 	}
@@ -72,71 +62,13 @@ func New(c Config) (*Store, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Store{db: c.DB, dialect: d, name: c.Dialect, cleanUp: c.CleanUp, now: c.Now}, nil
+	return &Store{database: db, cleanUp: c.CleanUp, now: c.Now}, nil
 }
 
 // never is the zero time.
 var never = time.Time{}.UnixMicro()
 
 func micros(n int64) time.Time { return time.UnixMicro(n).UTC() }
-
-const (
-	attempts  = 40
-	firstWait = time.Millisecond
-	longest   = 100 * time.Millisecond
-)
-
-// retry calls f until it is done or has failed for another reason than that
-// others were in its way.
-func (s *Store) retry(ctx context.Context, doing string, f func() error) error {
-	wait := firstWait
-	for n := 1; ; n++ {
-		err := f()
-		switch {
-		case err == nil, errors.Is(err, issuer.ErrNoSession), errors.Is(err, issuer.ErrSessionExists), errors.Is(err, issuer.ErrSubjectRevoked):
-			return err
-		case judge(err) != busy || n == attempts:
-			return fmt.Errorf("sqlstore: %s: %w", doing, err)
-		}
-		timer := time.NewTimer(wait/2 + rand.N(wait))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("sqlstore: %s: %w", doing, errors.Join(ctx.Err(), err))
-		case <-timer.C:
-		}
-		wait = min(2*wait, longest)
-	}
-}
-
-// transaction calls f in a transaction, again when it must be.
-func (s *Store) transaction(ctx context.Context, doing string, f func(*sql.Tx) error) error {
-	return s.retry(ctx, doing, func() error {
-		tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: s.dialect.isolation})
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback()
-		if err := f(tx); err != nil {
-			return err
-		}
-		return tx.Commit()
-	})
-}
-
-// exec runs one statement and returns how many rows it changed.
-func (s *Store) exec(ctx context.Context, doing, query string, args ...any) (n int64, err error) {
-	query = s.dialect.bind(query)
-	err = s.retry(ctx, doing, func() error {
-		result, err := s.db.ExecContext(ctx, query, args...)
-		if err != nil {
-			return err
-		}
-		n, err = result.RowsAffected()
-		return err
-	})
-	return n, err
-}
 
 const columns = `id, seed, generation, key_id, rotated_at, retry_hash, subject, client_id, scopes, email, user_id, claims, acr,
 	auth_time, device, address, user_agent, created_at, expires_at, idle_until, revoked_at`

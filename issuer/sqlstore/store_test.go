@@ -98,6 +98,7 @@ func newPostgres(t *testing.T, isolation string) (string, string) {
 	require.NoError(t, err)
 	q := u.Query()
 	q.Set("search_path", name)
+	q.Set("application_name", name) // to tell the connections of a test from others
 	q.Set("default_transaction_isolation", isolation)
 	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
 	return "pgx", u.String()
