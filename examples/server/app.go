@@ -77,6 +77,12 @@ func (a *app) build(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	limits := issuer.Limits{Account: triesOfAlice, InsecureOff: o.unlimited}
+	if !o.unlimited {
+		if limits.Limiter, err = issuer.NewMemoryLimiter(issuer.MemoryLimiterConfig{Now: a.now}); err != nil {
+			return err
+		}
+	}
 	cookie := ""
 	if o.browser {
 		cookie = issuer.DefaultCookie
@@ -86,9 +92,10 @@ func (a *app) build(ctx context.Context, o options) error {
 		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: a.store,
 		Authenticate: users.Authenticate, Register: users.Register, Denylist: denylist, ClientID: mobileID,
 		AccessTTL: o.accessTTL, RefreshTTL: o.refreshTTL, Grace: orNegative(o.grace),
-		Clients: clients(), Grants: []string{issuer.GrantRefreshToken, issuer.GrantClientCredentials},
-		Revocation: true, Introspection: true, ScopesSupported: []string{"api:read", "api:write"},
-		Limits: issuer.Limits{Account: triesOfAlice, InsecureOff: o.unlimited}, Cookie: cookie, Origins: o.origins,
+		Clients: clients(), Grants: []string{issuer.GrantRefreshToken, issuer.GrantClientCredentials, issuer.GrantAuthorizationCode},
+		AuthorizationEndpoint: authorizationEndpoint(o.issuer),
+		Revocation:            true, Introspection: true, ScopesSupported: []string{"api:read", "api:write"},
+		Limits: limits, Cookie: cookie, Origins: o.origins,
 		Logger: log, Now: a.now, OnEvent: a.events.Add,
 	})
 	if err != nil {
@@ -110,6 +117,10 @@ func (a *app) build(ctx context.Context, o options) error {
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", iss)
 	mux.Handle("/.well-known/", iss.WellKnown())
+	page := &consent{
+		issuer: iss, authenticate: users.Authenticate, limiter: limits.Limiter, account: limits.Account, tell: a.events.Add, now: a.now,
+	}
+	mux.Handle(authorizePath, page.handler())
 	mux.Handle("GET /api/me", auth.Handler(http.HandlerFunc(me)))
 	mux.Handle("GET /api/read", auth.Handler(middleware.RequireScopes("api:read")(http.HandlerFunc(me))))
 	mux.Handle("GET /api/admin", auth.Handler(middleware.RequireScopes("admin")(http.HandlerFunc(me))))
@@ -205,6 +216,9 @@ const (
 	appID     = "app"
 	appSecret = "app-secret-app-secret-app-secret"
 	mobileID  = "mobile"
+
+	mobileLoopback = "http://127.0.0.1/callback" // with any port (RFC 8252, Section 7.3)
+	mobileApp      = "com.example.mobile:/callback"
 )
 
 func clients() []issuer.Client {
@@ -213,7 +227,10 @@ func clients() []issuer.Client {
 			ID: appID, Secrets: []string{appSecret}, Scopes: []string{"api:read", "api:write"}, MayIntrospect: true,
 			Grants: []string{issuer.GrantRefreshToken, issuer.GrantClientCredentials},
 		},
-		{ID: mobileID, Grants: []string{issuer.GrantRefreshToken}},
+		{
+			ID: mobileID, Scopes: []string{"api:read", "api:write"}, RedirectURIs: []string{mobileLoopback, mobileApp},
+			Grants: []string{issuer.GrantRefreshToken, issuer.GrantAuthorizationCode},
+		},
 	}
 }
 

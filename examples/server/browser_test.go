@@ -92,3 +92,109 @@ func TestTheBrowserMode(t *testing.T) {
 		t.Errorf("after logout: %d, and the cookie is %q", resp.StatusCode, left)
 	}
 }
+
+// What pages may do with the OAuth endpoints. Nothing there looks at the cookie,
+// and refresh tokens are in the body: they are for clients of their own.
+func TestTheOAuthEndpointsAndPages(t *testing.T) {
+	const known, evil = "http://localhost:5173", "https://evil.example"
+	for _, mode := range []struct {
+		name    string
+		flags   []string
+		cookies bool
+	}{
+		{"with the cookie", []string{"-browser", "-origin", known}, true},
+		{"without the cookie", []string{"-origin", known}, false},
+	} {
+		t.Run(mode.name, func(t *testing.T) {
+			p := start(t, mode.flags...)
+			p.secrets = append(p.secrets, appSecret)
+			send := func(method, path, form string, header ...string) (*http.Response, reply) {
+				t.Helper()
+				r, err := http.NewRequest(method, p.url+path, strings.NewReader(form))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				for n := 0; n < len(header); n += 2 {
+					r.Header.Set(header[n], header[n+1])
+				}
+				resp, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				answer, err := read(resp)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return resp, answer
+			}
+			readers := func(resp *http.Response, origin string) {
+				t.Helper()
+				if got := resp.Header.Get("Access-Control-Allow-Origin"); got != origin {
+					t.Errorf("%s may read it, not %q", got, origin)
+				}
+				want := ""
+				if mode.cookies && origin != "" {
+					want = "true"
+				}
+				if got := resp.Header.Get("Access-Control-Allow-Credentials"); got != want {
+					t.Errorf("it may be read with credentials: %q", got)
+				}
+				if len(resp.Cookies()) > 0 {
+					t.Error("it sets a cookie")
+				}
+			}
+			const own = "grant_type=client_credentials&client_id=" + appID + "&client_secret=" + appSecret
+			for path, form := range map[string]string{
+				"/auth/token":      own,
+				"/auth/revoke":     "token=x&client_id=" + mobileID,
+				"/auth/introspect": "token=x&client_id=" + appID + "&client_secret=" + appSecret,
+			} {
+				ask := []string{"Origin", known, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization"}
+				resp, _ := send("OPTIONS", path, "", ask...)
+				readers(resp, known)
+				if resp.StatusCode != 204 || resp.Header.Get("Access-Control-Allow-Methods") != "POST" ||
+					!strings.Contains(resp.Header.Get("Access-Control-Allow-Headers"), "Authorization") {
+					t.Errorf("%s: the preflight is answered %d %v", path, resp.StatusCode, resp.Header)
+				}
+				ask[1] = evil
+				if resp, _ = send("OPTIONS", path, "", ask...); resp.StatusCode != 403 {
+					t.Errorf("%s: the preflight of another origin is answered %d", path, resp.StatusCode)
+				}
+				readers(resp, "")
+
+				resp, r := send("POST", path, form, "Origin", known, "Sec-Fetch-Site", "same-site")
+				p.want(r, 200, "")
+				readers(resp, known)
+				resp, r = send("POST", path, form, "Origin", evil, "Sec-Fetch-Site", "cross-site")
+				readers(resp, "")
+				if mode.cookies && r.status != 403 || !mode.cookies && r.status != 200 {
+					t.Errorf("%s: another origin is answered %d", path, r.status)
+				}
+				resp, r = send("POST", path, form) // no browser
+				p.want(r, 200, "")
+				readers(resp, "")
+			}
+			resp, r := send("POST", "/auth/introspect", "token=x&client_id="+appID+"&client_secret=wrong", "Origin", known)
+			p.want(r, 401, jwterrors.ClientInvalid)
+			readers(resp, known)
+
+			b := newBrowser(p)
+			answer := b.spend(b.code(asking()))
+			p.want(answer, 200, "")
+			refresh := answer.str("refresh_token")
+			_, r = send("POST", "/auth/token", "grant_type=refresh_token&client_id="+mobileID, "Cookie", "__Host-refresh="+refresh)
+			p.want(r, 400, jwterrors.RefreshTokenMissing)
+			resp, r = send("POST", "/auth/token", "grant_type=refresh_token&client_id="+mobileID+"&refresh_token="+refresh, "Origin", known)
+			p.want(r, 200, "")
+			readers(resp, known)
+			p.secrets = append(p.secrets, r.str("refresh_token")[21:])
+
+			// The page is for people: no other page reads it, known or not.
+			if resp, _ := send("GET", authorizePath+"?"+asking().Encode(), "", "Origin", known); resp.StatusCode != 200 || resp.Header.Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("the authorization page: %d %v", resp.StatusCode, resp.Header)
+			}
+		})
+	}
+}

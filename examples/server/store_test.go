@@ -169,7 +169,7 @@ func TestTheStoreOfARunIsRemoved(t *testing.T) {
 func TestAServerThatIsKilledLosesNoSession(t *testing.T) { // AX-14
 	each(t, engines, func(t *testing.T, store string) {
 		flags := append(shared(t, store), "-grace", "0s")
-		const clients, kills = 4, 5
+		const clients, kills = 4, 3
 		p := start(t, flags...)
 		type client struct {
 			token, key string
@@ -251,6 +251,8 @@ func TestADatabaseThatIsGone(t *testing.T) {
 		c, store := newCable(t, store)
 		p := start(t, shared(t, store)...)
 		access, refresh := p.login()
+		b := newBrowser(p)
+		form := b.form(asking())
 		c.set(true)
 		for _, path := range []string{"/auth/refresh", "/auth/login", "/auth/logout", "/auth/signup"} {
 			body := refreshBody(refresh)
@@ -262,6 +264,9 @@ func TestADatabaseThatIsGone(t *testing.T) {
 			if r.retryAfter == "" {
 				t.Errorf("%s: there is no Retry-After", path)
 			}
+		}
+		if resp, _ := b.send("POST", "", form); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("the authorization page: %d", resp.StatusCode)
 		}
 		p.want(p.do("GET", "/api/me", access, ""), 200, "")
 		c.set(false)
