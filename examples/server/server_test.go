@@ -60,6 +60,9 @@ func startIn(t *testing.T, folder string, args ...string) *process {
 				t.Error("the log holds a password or a token beyond its beginning")
 			}
 		}
+		if strings.Contains(stderr.String(), "DATA RACE") {
+			t.Error(stderr.String())
+		}
 	})
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	url, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
@@ -75,20 +78,23 @@ func inFolder(folder string) []string {
 	return append(os.Environ(), "TMPDIR="+folder, "TMP="+folder, "TEMP="+folder)
 }
 
+// The server processes are this test binary, with envServer set: so it has all of
+// the server in it, and a change to that is a change to the tests.
+const envServer = "TOKENLOOP_SERVER_OF_TESTS"
+
 var binary string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "server")
-	if err != nil {
+	if os.Getenv(envServer) != "" {
+		main()
+		os.Exit(0)
+	}
+	var err error
+	if binary, err = os.Executable(); err != nil {
 		panic(err)
 	}
-	binary = filepath.Join(dir, "server")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		panic(string(out))
-	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	os.Setenv(envServer, "1") // for the processes that are started
+	os.Exit(m.Run())
 }
 
 type reply struct {

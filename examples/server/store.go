@@ -120,7 +120,7 @@ func openURL(ctx context.Context, where string, now func() time.Time, log *slog.
 	}
 	name := u.Scheme + "://" + u.Host + u.EscapedPath()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, plain(err, u))
+		return nil, fmt.Errorf("%s: %w", name, inOneLine(err))
 	}
 	st.name = name
 	return st, nil
@@ -185,20 +185,8 @@ func onSQL(ctx context.Context, db *sql.DB, dialect sqlstore.Dialect, now func()
 	return &storage{Store: store, accounts: users, close: db.Close}, nil
 }
 
-// plain returns err in one line, without the secrets of the URL.
-func plain(err error, u *url.URL) error {
-	text := strings.Join(strings.Fields(err.Error()), " ")
-	secrets := []string{u.Query().Get("password"), u.Query().Get("sslpassword")}
-	if password, ok := u.User.Password(); ok {
-		secrets = append(secrets, password, url.QueryEscape(password), url.PathEscape(password))
-	}
-	for _, secret := range secrets {
-		if len(secret) >= 4 { // a shorter one would be found in other words
-			text = strings.ReplaceAll(text, secret, "xxxxx")
-		}
-	}
-	return errors.New(text)
-}
+// inOneLine returns err as a driver's text, which may have several.
+func inOneLine(err error) error { return errors.New(strings.Join(strings.Fields(err.Error()), " ")) }
 
 // keptKey returns the master key in a file, and makes one where there is none. Of
 // several processes that do so at once, all get the key of one.
