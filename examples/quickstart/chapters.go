@@ -155,6 +155,21 @@ func keyRotation(ctx context.Context, s *story, w *world) {
 	s.tell(failed.Load() == 0, "%d calls meanwhile, %d failed: old keys stay published as long as a token of theirs can live.", calls.Load(), failed.Load())
 }
 
+func restart(ctx context.Context, s *story, w *world) {
+	s.begin("The server is restarted")
+	before, _ := w.client.Tokens()
+	spent := w.network.refreshes.Load()
+	s.must(w.restart(ctx))
+	status, err := w.get(ctx)
+	s.must(err)
+	after, _ := w.client.Tokens()
+	spent = w.network.refreshes.Load() - spent
+	s.tell(kid(after.AccessToken) != kid(before.AccessToken) && spent == 1,
+		"It came back with another signing key, so it refused the access token, and the client refreshed %d time.", spent)
+	s.tell(status == 200 && sid(after.AccessToken) != "" && sid(after.AccessToken) == sid(before.AccessToken),
+		"Sessions are in a file and outlive it: the same one goes on, without a login, and the call was answered %d.", status)
+}
+
 func logout(ctx context.Context, s *story, w *world) {
 	s.begin("Log out")
 	tokens, _ := w.client.Tokens()

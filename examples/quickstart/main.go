@@ -1,10 +1,12 @@
 // Command quickstart plays the whole life of a token against servers that it
-// starts itself on loopback, says at each step what happened and why, checks
-// everything that it says, and ends by itself within seconds.
+// starts itself on loopback, with their sessions in a SQLite file, says at each
+// step what happened and why, checks everything that it says, and ends by itself
+// within seconds, leaving nothing behind.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,16 +23,16 @@ func main() {
 }
 
 // run tells the story to out. Its error is the first thing that did not happen.
-func run(ctx context.Context, out io.Writer) error {
-	w, err := newWorld()
+func run(ctx context.Context, out io.Writer) (err error) {
+	w, err := newWorld(ctx)
 	if err != nil {
 		return err
 	}
-	defer w.close()
+	defer func() { err = errors.Join(err, w.close()) }()
 	s := &story{out: out}
-	fmt.Fprintln(out, "tokenloop: one life of a token, on", w.url)
+	fmt.Fprintln(out, "tokenloop: one life of a token, on", w.url, "with its sessions in a SQLite file")
 	for _, chapter := range []func(context.Context, *story, *world){
-		login, expiry, stoppedClock, lostAnswer, stolenToken, refusals, keyRotation, logout,
+		login, expiry, stoppedClock, lostAnswer, stolenToken, refusals, keyRotation, restart, logout,
 	} {
 		if chapter(ctx, s, w); s.err != nil {
 			return s.err

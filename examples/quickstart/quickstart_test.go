@@ -16,7 +16,7 @@ func TestQuickstart(t *testing.T) {
 	if err := run(ctx, &out); err != nil {
 		t.Fatalf("%v, after\n%s", err, out.String())
 	}
-	if !strings.HasSuffix(out.String(), "Everything happened as told.\n") || strings.Count(out.String(), "\n\n") != 9 {
+	if !strings.HasSuffix(out.String(), "Everything happened as told.\n") || strings.Count(out.String(), "\n\n") != 10 {
 		t.Errorf("the story has gaps:\n%s", out.String())
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -11,12 +12,17 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	_ "modernc.org/sqlite" // the driver "sqlite", in Go alone
+
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 	"github.com/tokenloop/tokenloop/issuer"
+	"github.com/tokenloop/tokenloop/issuer/sqlstore"
 	"github.com/tokenloop/tokenloop/middleware"
 	"github.com/tokenloop/tokenloop/refresher"
 )
@@ -32,7 +38,10 @@ const (
 // and a client.
 type world struct {
 	url     string
+	folder  string // of the database; removed by close
+	master  []byte // what refresh tokens are derived with: it outlives the server, as its sessions do
 	server  *http.Server
+	db      *sql.DB
 	network *network
 	ring    *issuer.KeyRing
 	client  *refresher.Transport
@@ -43,32 +52,68 @@ type world struct {
 	expired atomic.Int64 // how often OnSessionExpired was called
 }
 
-func newWorld() (*world, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+func newWorld(ctx context.Context) (*world, error) {
+	w := &world{master: make([]byte, 32), network: &network{}}
+	rand.Read(w.master)
+	var err error
+	if w.folder, err = os.MkdirTemp("", "tokenloop-"); err != nil {
 		return nil, err
 	}
-	w := &world{url: "http://" + listener.Addr().String()}
-	handler, err := w.service()
-	if err != nil {
-		return nil, errors.Join(err, listener.Close())
+	if err := w.start(ctx, "127.0.0.1:0"); err != nil {
+		return nil, errors.Join(err, w.close())
 	}
-	w.network = &network{next: handler}
-	quiet := slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // connections are cut on purpose
-	w.server = &http.Server{Handler: w.network, ReadHeaderTimeout: 5 * time.Second, ErrorLog: quiet}
-	go func() { _ = w.server.Serve(listener) }() // until close
-
-	w.client, err = w.newClient(nil)
-	if err != nil {
-		return nil, errors.Join(err, w.server.Close())
+	if w.client, err = w.newClient(nil); err != nil {
+		return nil, errors.Join(err, w.close())
 	}
 	w.http = w.client.Client()
 	return w, nil
 }
 
+// start begins to serve, on the sessions that are there.
+func (w *world) start(ctx context.Context, address string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	w.url = "http://" + listener.Addr().String()
+	if w.network.next, err = w.service(ctx); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	quiet := slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // connections are cut on purpose
+	w.server = &http.Server{Handler: w.network, ReadHeaderTimeout: 5 * time.Second, ErrorLog: quiet}
+	go func() { _ = w.server.Serve(listener) }() // until stop
+	return nil
+}
+
+// stop ends the server and all that it had in memory.
+func (w *world) stop(ctx context.Context) error {
+	var err error
+	if w.server != nil {
+		err = w.server.Shutdown(ctx)
+		w.server = nil
+	}
+	if w.db != nil {
+		err = errors.Join(err, w.db.Close())
+		w.db = nil
+	}
+	return err
+}
+
+// restart puts another server in the place of the one that there is.
+func (w *world) restart(ctx context.Context) error {
+	if err := w.stop(ctx); err != nil {
+		return err
+	}
+	return w.start(ctx, strings.TrimPrefix(w.url, "http://"))
+}
+
 // service is what a user of the library writes: the issuer, and the API behind
 // the middleware.
-func (w *world) service() (http.Handler, error) {
+func (w *world) service(ctx context.Context) (http.Handler, error) {
+	store, err := w.openStore(ctx)
+	if err != nil {
+		return nil, err
+	}
 	key, err := issuer.GenerateKey(issuer.ES256)
 	if err != nil {
 		return nil, err
@@ -78,12 +123,10 @@ func (w *world) service() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	master := make([]byte, 32)
-	rand.Read(master)
 	denylist := middleware.NewDenylist(middleware.DenylistOptions{})
 	iss, err := issuer.New(issuer.Config{
 		Issuer: w.url, Audience: []string{"api"}, Keys: w.ring,
-		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: issuer.NewMemoryStore(),
+		MasterKeys: []issuer.MasterKey{{Secret: w.master}}, Store: store,
 		Authenticate: authenticate, Denylist: denylist, AccessTTL: accessTTL, Grace: grace,
 		Logger: slog.New(slog.DiscardHandler),
 	})
@@ -108,6 +151,19 @@ func (w *world) service() (http.Handler, error) {
 	return mux, nil
 }
 
+// openStore opens the database, and makes it where it is not there.
+func (w *world) openStore(ctx context.Context) (issuer.Store, error) {
+	var err error
+	if w.db, err = sqlstore.OpenSQLite("sqlite", filepath.Join(w.folder, "sessions.db")); err != nil {
+		return nil, err
+	}
+	store, err := sqlstore.New(sqlstore.Config{DB: w.db, Dialect: sqlstore.SQLite})
+	if err != nil {
+		return nil, err
+	}
+	return store, store.Migrate(ctx)
+}
+
 func authenticate(_ context.Context, c issuer.Credentials) (issuer.User, error) {
 	if c.Username != user || c.Password != password {
 		return issuer.User{}, jwterrors.CredentialsInvalid
@@ -128,9 +184,15 @@ func (w *world) newClient(change func(*refresher.Config)) (*refresher.Transport,
 	return refresher.New(c)
 }
 
-func (w *world) close() {
-	_ = w.client.Close()
-	_ = w.server.Close()
+// close ends the world and leaves nothing behind.
+func (w *world) close() error {
+	var err error
+	if w.client != nil {
+		err = w.client.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return errors.Join(err, w.stop(ctx), os.RemoveAll(w.folder))
 }
 
 // get calls the API through the client.
@@ -220,17 +282,24 @@ func (w *world) rotateKey() error {
 }
 
 // kid returns the name of the key that signed a token.
-func kid(token string) string {
-	header, _, _ := strings.Cut(token, ".")
-	data, err := base64.RawURLEncoding.DecodeString(header)
+func kid(token string) string { return member(token, 0, "kid") }
+
+// sid returns the session of a token.
+func sid(token string) string { return member(token, 1, "sid") }
+
+// member returns a text in the header (0) or the payload (1) of a token, which is
+// not verified: the story only looks at what it was given.
+func member(token string, part int, name string) string {
+	data, err := base64.RawURLEncoding.DecodeString(strings.Split(token+"..", ".")[part])
 	if err != nil {
 		return ""
 	}
-	var members struct{ Kid string }
+	var members map[string]any
 	if json.Unmarshal(data, &members) != nil {
 		return ""
 	}
-	return members.Kid
+	value, _ := members[name].(string)
+	return value
 }
 
 // until waits for something that happens on another goroutine.
