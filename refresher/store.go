@@ -10,7 +10,8 @@ import (
 // over what it saved.
 //
 // The methods are called from several goroutines. They should return soon after
-// ctx is done. A panic in one counts as its failure.
+// ctx is done. A panic in one counts as its failure. What is said here can be
+// tested by the package storetest.
 type Store interface {
 	// Load returns the saved tokens, or zero Tokens when there are none. A
 	// store from which the tokens are gone means that the session was ended
