@@ -27,6 +27,8 @@ type flight struct {
 	mu        sync.Mutex // held while the store is written
 	unlock    func()     // gives the store's lock back; nil while it is not held
 	abandoned bool       // what it brings is not wanted any more
+
+	had *Tokens // what the store has, as far as the flight knows; for unsaved.instead
 }
 
 // finish releases everybody who waits.
@@ -286,7 +288,7 @@ func (t *Transport) attempt(ctx context.Context, f *flight, st *state) (refused 
 		if cur.gen != st.gen {
 			return nil
 		}
-		tokens, newer, err := t.reread(ctx, cur)
+		tokens, newer, err := t.reread(ctx, f, cur)
 		if err != nil {
 			return err
 		}
@@ -326,19 +328,24 @@ func (t *Transport) lock(ctx context.Context, f *flight, st *state) *jwterrors.E
 
 // reread looks at what the store has now. It returns the tokens to exchange, or
 // the snapshot of newer ones that somebody else has saved.
-func (t *Transport) reread(ctx context.Context, cur *state) (tokens Tokens, newer *state, refused *jwterrors.Error) {
+func (t *Transport) reread(ctx context.Context, f *flight, cur *state) (tokens Tokens, newer *state, refused *jwterrors.Error) {
+	f.had = &cur.tokens
+	if cur.unsaved != nil {
+		f.had = cur.unsaved.instead
+	}
 	stored, err := t.store.Load(ctx)
 	switch {
 	case err != nil:
 		t.report(cur, storeUnavailable("read the store", err))
 		return cur.tokens, nil, nil
-	case cur.unsaved || stored.same(cur.tokens):
+	case stored.same(cur.tokens), cur.unsaved != nil && !cur.unsaved.surpassed(stored, cur.tokens):
 		return cur.tokens, nil, nil
 	case stored.IsZero() && t.unattended:
 		return cur.tokens, nil, nil
 	case stored.IsZero():
 		return Tokens{}, nil, &jwterrors.Error{Reason: jwterrors.LoggedOut, Err: errStoreEmptied}
 	}
+	f.had = &stored
 	now := t.now()
 	next, refused := t.receive(stored, cur.session, now)
 	switch {
@@ -373,16 +380,18 @@ func (t *Transport) exchange(ctx context.Context, tokens Tokens) (Tokens, *jwter
 // moved reports whether the store has other tokens than those that were refused.
 func (t *Transport) moved(ctx context.Context, cur *state, refused Tokens) bool {
 	stored, err := t.store.Load(ctx)
-	return err == nil && !cur.unsaved && !stored.IsZero() && !stored.same(refused)
+	behind := cur.unsaved != nil && !cur.unsaved.surpassed(stored, cur.tokens)
+	return err == nil && !behind && !stored.IsZero() && !stored.same(refused)
 }
 
 // clear empties the store after a verdict on tokens, unless it has others by
 // now. A store that cannot be emptied is reported with the verdict.
 func (t *Transport) clear(ctx context.Context, tokens Tokens, said *jwterrors.Error) *jwterrors.Error {
-	if stored, err := t.store.Load(ctx); err == nil && (stored.IsZero() || !stored.same(tokens)) {
-		return said
+	stored, err := t.store.Load(ctx)
+	if err == nil && !stored.IsZero() && stored.same(tokens) {
+		err = t.store.Clear(ctx)
 	}
-	if err := t.store.Clear(ctx); err != nil {
+	if err != nil {
 		with := *said
 		with.Err = errors.Join(said.Err, fmt.Errorf("refresher: clear the store: %w", err))
 		return &with
@@ -418,7 +427,7 @@ func (t *Transport) accept(ctx context.Context, f *flight, cur *state, tokens, g
 		}
 		return refused
 	}
-	wanted := f.write(func() { t.save(ctx, next) })
+	wanted := f.write(func() { t.save(ctx, f, next) })
 	if !wanted {
 		t.discard(ctx, cur, got)
 		return nil
@@ -441,6 +450,9 @@ func (t *Transport) adopt(f *flight, st, next *state) bool {
 			return false
 		}
 		if t.publish(cur, next) {
+			if next.unsaved != nil {
+				t.saveLater(true)
+			}
 			t.logger.Debug("refresher: new tokens", "epoch", next.session.epoch, "generation", next.gen.number, "expiry", next.tokens.Expiry)
 			return true
 		}
@@ -457,16 +469,25 @@ func (t *Transport) keepRefreshToken(ctx context.Context, f *flight, cur *state,
 	next.tokens.RefreshToken, next.tokens.RefreshExpiry = got.RefreshToken, got.RefreshExpiry
 	next.tokens.RetryKey = retryKey()
 	f.write(func() {
-		t.save(ctx, &next)
-		t.publish(cur, &next)
+		t.save(ctx, f, &next)
+		for now := cur; now.gen == cur.gen; now = t.state.Load() {
+			changed := *now
+			changed.tokens, changed.unsaved = next.tokens, next.unsaved
+			if t.publish(now, &changed) {
+				break
+			}
+		}
+		if next.unsaved != nil {
+			t.saveLater(true)
+		}
 	})
 }
 
 // save writes the tokens of next to the store, or marks them as unsaved.
-func (t *Transport) save(ctx context.Context, next *state) {
-	next.unsaved = false
+func (t *Transport) save(ctx context.Context, f *flight, next *state) {
+	next.unsaved = nil
 	if err := guard(func() error { return t.store.Save(ctx, next.tokens) }); err != nil {
-		next.unsaved = true
+		next.unsaved = &unsaved{instead: f.had}
 		t.report(next, storeUnavailable("write the store", err))
 	}
 }

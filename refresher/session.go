@@ -257,12 +257,14 @@ func (t *Transport) Resume() {
 // persist brings the store in line with next: it saves its tokens, or clears
 // the store if there are none. It does nothing if next is past.
 func (t *Transport) persist(ctx context.Context, next *state) (err error) {
+	var instead *Tokens
 	defer func() {
 		if p := recover(); p != nil { // its value may hold a secret
 			err = storeUnavailable("use the store", fmt.Errorf("%w (%T)", errPanicked, p))
 		}
 		if err != nil {
-			t.unsaved(next)
+			t.mark(next, &unsaved{instead: instead})
+			t.saveLater(true)
 		}
 	}()
 	limited, cancel := context.WithTimeout(ctx, t.attemptTimeout)
@@ -278,30 +280,15 @@ func (t *Transport) persist(ctx context.Context, next *state) (err error) {
 	if t.state.Load().gen != next.gen {
 		return nil
 	}
-	if next.tokens.IsZero() {
-		failed = t.store.Clear(ctx)
-	} else {
-		failed = t.store.Save(ctx, next.tokens)
+	if failed = t.write(ctx, next.tokens); failed == nil {
+		return nil
 	}
-	if failed != nil {
-		return storeUnavailable("write the store", failed)
-	}
-	return nil
-}
-
-// unsaved marks the tokens of next as newer than those in the store.
-func (t *Transport) unsaved(next *state) {
-	for {
-		cur := t.state.Load()
-		if cur.gen != next.gen {
-			return
-		}
-		marked := *cur
-		marked.unsaved = true
-		if t.publish(cur, &marked) {
-			return
+	if next.tokens.IsZero() { // what is deleted later is what is there now
+		if stored, err := t.store.Load(ctx); err == nil {
+			instead = &stored
 		}
 	}
+	return storeUnavailable("write the store", failed)
 }
 
 // refuse reports e and returns it.

@@ -32,8 +32,10 @@ type state struct {
 	refreshAt time.Time // from then on the token is refreshed; zero without one
 	expiresAt time.Time // from then on it is not sent; never before refreshAt
 
+	lookAt time.Time // from then on a request does more than send the token; set by publish
+
 	failure *failure // of the last flight; nil once tokens have come
-	unsaved bool     // the store could not take these tokens: it has older ones
+	unsaved *unsaved // the store could not take these tokens; nil if it has them
 }
 
 // A session lasts from one login to the next, or to a logout. Its epoch grows
@@ -158,6 +160,10 @@ func (t *Transport) times(from, expiry time.Time) (refreshAt, expiresAt time.Tim
 // publish puts next in the place of old and reports whether old was still
 // there. Whoever waits for the generation to be replaced is released.
 func (t *Transport) publish(old, next *state) bool {
+	next.lookAt = next.refreshAt
+	if u := next.unsaved; u != nil && !u.next.IsZero() && u.next.Before(next.lookAt) {
+		next.lookAt = u.next
+	}
 	if !t.state.CompareAndSwap(old, next) {
 		return false
 	}

@@ -18,10 +18,15 @@ type Store interface {
 	// elsewhere; a store that cannot be read returns an error instead.
 	Load(ctx context.Context) (Tokens, error)
 
-	// Save replaces the tokens by these, whole or not at all.
+	// Save replaces the tokens by these, whole or not at all. When it fails,
+	// the Transport uses the tokens all the same and saves them later: after
+	// growing waits, as many as a refresh has, then with the requests that
+	// come, unless somebody else has saved other tokens by then.
 	Save(ctx context.Context, tokens Tokens) error
 
-	// Clear deletes the tokens. To have none is no error.
+	// Clear deletes the tokens. To have none is no error. After a verdict of
+	// the server it is called with the lock held and if the tokens are still
+	// those that the verdict was about.
 	Clear(ctx context.Context) error
 
 	// Lock waits until nobody else who shares the store holds the lock, and

@@ -18,7 +18,7 @@ import (
 // those of RoundTrip.
 func (t *Transport) Token(ctx context.Context) (Tokens, error) {
 	st := t.state.Load()
-	if now := t.now(); !now.Before(st.refreshAt) {
+	if now := t.now(); !now.Before(st.lookAt) {
 		var err error
 		if st, err = t.ready(ctx, st, now); err != nil {
 			return Tokens{}, err

@@ -48,7 +48,8 @@ type Transport struct {
 	group  singleflight.Group
 	events events
 
-	writing   sync.Mutex // held while the caller's own changes are written to the store
+	saving    atomic.Bool // whether a goroutine is saving tokens that are unsaved
+	writing   sync.Mutex  // held while the caller's own changes are written to the store
 	closeOnce sync.Once
 	closed    chan struct{}
 }
@@ -76,7 +77,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.base.RoundTrip(req)
 	}
 	st := t.state.Load()
-	if now := t.now(); !now.Before(st.refreshAt) {
+	if now := t.now(); !now.Before(st.lookAt) {
 		if len(req.Header["Authorization"]) > 0 {
 			return t.base.RoundTrip(req)
 		}
@@ -124,6 +125,10 @@ func (t *Transport) ready(ctx context.Context, st *state, now time.Time) (*state
 		case st.status != active:
 			return nil, st.over()
 		case st.usable(now):
+			if st.unsaved.at(now) {
+				t.mark(st, &unsaved{instead: st.unsaved.instead})
+				t.saveLater(false)
+			}
 			if !now.Before(st.refreshAt) && t.renewable(st.tokens) && st.blocked(now, t.maxFailures) == nil {
 				t.join(st, false)
 			}
