@@ -14,6 +14,7 @@ import (
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/jwa"
 )
 
 // JWKSOptions are the options of [JWKS]. The zero value is ready to use.
@@ -173,7 +174,7 @@ func (s *jwks) configure(rawURL string) error {
 	o.MaxBytes = cmp.Or(o.MaxBytes, defaultMaxBytes)
 	o.MaxKeys = cmp.Or(o.MaxKeys, defaultMaxKeys)
 	o.RSAAlgorithm = cmp.Or(o.RSAAlgorithm, "RS256")
-	if _, err := choose(o.RSAAlgorithm, "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"); err != nil {
+	if _, err := jwa.Choose(o.RSAAlgorithm, jwa.RSA...); err != nil {
 		mistake("RSAAlgorithm: %w", err)
 	}
 	if err := judgeURL(rawURL, o.InsecureAllowHTTP); err != nil {
