@@ -134,9 +134,15 @@ type Config struct {
 	Codes map[string]jwterrors.Reason
 
 	// Issuer and Audience are what the claims "iss" and "aud" of new tokens
-	// must say. Empty means that they are not looked at. Nothing is verified:
+	// must say. Empty means that they are not looked at. Without PublicKeys
 	// this finds mistakes, not forgeries.
 	Issuer, Audience string
+
+	// PublicKeys are those of the issuer. With them every token that comes in,
+	// from the Source, the caller or the Store, must be a JWT that one of them
+	// verifies; nothing is fetched for it. To rotate, list the new key beside
+	// the old one. None means that nothing is verified here.
+	PublicKeys []PublicKey
 
 	// The three listeners are called one after the other, on a goroutine that
 	// exists while there is something to tell. They may call the Transport.
@@ -278,6 +284,10 @@ func New(config Config) (*Transport, error) {
 		if field.value < 0 {
 			mistake("%s is negative", field.name)
 		}
+	}
+	var err error
+	if t.verifier, err = newVerifier(config.PublicKeys); err != nil {
+		mistake("%w", err)
 	}
 	for _, r := range t.refusals {
 		if r.Status < 400 || r.Status > 499 {

@@ -641,7 +641,9 @@ func TestAConfigThatCannotWorkIsRefused(t *testing.T) { // IT-03, AX-20
 }
 
 func TestNoExportedNameTakesASigningKey(t *testing.T) { // IT-01, NV-04
-	for _, v := range []any{refresher.Config{}, refresher.Tokens{}, refresher.Credentials{}, refresher.AuthResponse{}} {
+	for _, v := range []any{
+		refresher.Config{}, refresher.Tokens{}, refresher.Credentials{}, refresher.AuthResponse{}, refresher.PublicKey{}, refresher.Fetcher{},
+	} {
 		typ := reflect.TypeOf(v)
 		for i := range typ.NumField() {
 			f := typ.Field(i)

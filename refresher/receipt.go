@@ -16,8 +16,9 @@ const maxToken = 16 << 10
 
 // receive checks tokens that have just arrived, from a source, from the caller
 // or from the store, fills in what they leave out, and returns the snapshot
-// that would use them. Nothing is verified: that is the server's part. What is
-// checked is that the token can be sent at all and is meant for this client.
+// that would use them. Without public keys nothing is verified: that is the
+// server's part. What is checked is that the token can be sent at all and is
+// meant for this client.
 //
 // An access token that expired is no error here, since its refresh token may be
 // good. See fresh.
@@ -48,6 +49,11 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 	}
 	if !sendable(tokens.AccessToken) {
 		return refuse(jwterrors.TokenFormatInvalid, "the token is too long, or has characters that no header may have")
+	}
+	if len(t.verifier) > 0 { // first, so that a forgery is never called merely old
+		if reason, cause := t.verifier.check(tokens.AccessToken); reason != "" {
+			return refuse(reason, cause)
+		}
 	}
 	claims, err := parseJWT(tokens.AccessToken)
 	if err != nil {
@@ -124,19 +130,8 @@ func sendable(token string) bool {
 // parseJWT reads the claims of a JWT without verifying them. An opaque token is
 // no error: it has no claims.
 func parseJWT(token string) (*jws.Claims, error) {
-	parts, err := jws.Split(token, maxToken)
-	if err != nil {
-		return nil, nil
-	}
-	header, err := jws.Decode(parts.Header)
-	if err != nil {
-		return nil, nil
-	}
-	if _, err := jws.Members(header); err != nil {
-		return nil, nil
-	}
-	payload, err := jws.Decode(parts.Payload)
-	if err != nil {
+	payload, err := payloadOf(token)
+	if err != nil || payload == nil {
 		return nil, err
 	}
 	return jws.ParseClaims(payload)

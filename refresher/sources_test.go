@@ -133,7 +133,9 @@ func TestWhatATokenEndpointIsSent(t *testing.T) {
 func TestWhatATokenEndpointLeavesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &tokenEndpoint{}
-		tr := e.transport(t, refresher.OAuth{TokenURL: "https://id.example.com/token", ClientID: "mobile"}, nil)
+		tr := e.transport(t, refresher.OAuth{TokenURL: "https://id.example.com/token", ClientID: "mobile"}, func(c *refresher.Config) {
+			c.Answers.AccessToken = "authToken" // which is for AuthURL alone
+		})
 		require.NoError(t, tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: "access-0", RefreshToken: "R", Scope: "a b"}))
 		status, err := get(t.Context(), tr.Client(), remote)
 		require.NoError(t, err)

@@ -38,6 +38,7 @@ type Transport struct {
 	maxFailures                           int32
 	maxLifetime                           time.Duration
 	issuer, audience                      string
+	verifier                              verifier
 	onFailure, onExpired                  func(*jwterrors.Error)
 	onRefresh                             func(Tokens)
 	logger                                *slog.Logger
