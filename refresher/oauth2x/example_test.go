@@ -76,10 +76,17 @@ func ExampleFetch() {
 		ClientID: clientID, ClientSecret: secret,
 		TokenURL: server.URL + "/token", AuthStyle: oauth2.AuthStyleInHeader,
 	}
-	var source refresher.Source = oauth2x.Fetch(config.Token)
-	tokens, err := source.Refresh(context.Background(), refresher.Tokens{})
-	fmt.Println(tokens.AccessToken, err)
-	// Output: access-1 <nil>
+	t, err := refresher.New(refresher.Config{
+		Origins: []string{server.URL}, InsecureAllowHTTP: true, // on loopback
+		Source: oauth2x.Fetch(config.Token), Unattended: true, // nobody logs in
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer t.Close()
+	show(t.Client().Get(server.URL + "/api"))
+	// Output: 200 hello
 }
 
 func ExampleFetch_Refresh() {

@@ -42,7 +42,7 @@ func FromToken(token *oauth2.Token) refresher.Tokens {
 // A RefreshGrant is a refresher.Source that exchanges the refresh token at the
 // token endpoint of Config (RFC 6749, Section 6), which must not be nil. The
 // refresh token is that of the Transport, which has it in its Store: Config keeps
-// none.
+// none. Programs that have no oauth2.Config use refresher.OAuth.
 //
 // Set Config.Endpoint.AuthStyle. With AuthStyleAutoDetect, golang.org/x/oauth2
 // repeats a call that failed, with the same refresh token, until one has
@@ -79,7 +79,8 @@ func (g RefreshGrant) Refresh(ctx context.Context, current refresher.Tokens) (re
 // A Fetch is a refresher.Source that gets a token from a function with a context,
 // for example the method Token of a clientcredentials.Config:
 //
-//	Source: oauth2x.Fetch(config.Token),
+//	Source:     oauth2x.Fetch(config.Token),
+//	Unattended: true,
 //
 // Redirects of its calls are not followed, unless the function puts an HTTP client
 // of its own into the context (oauth2.HTTPClient).
