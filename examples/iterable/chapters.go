@@ -40,10 +40,10 @@ func identify(ctx context.Context, s *story.Story, w *world) {
 
 	w.app.session = "session of 2"
 	s.Must(t.Identify(ctx, idUser))
-	status, reason, err := w.app.messages(ctx, t.Client(), idUser)
+	status, _, err := w.app.messages(ctx, t.Client(), idUser)
 	s.Must(err)
 	s.Tell(status == 200, "setUserId: the API answers %d to user123.", status)
-	status, reason, err = w.app.messages(ctx, t.Client(), emailUser)
+	status, reason, err := w.app.messages(ctx, t.Client(), emailUser)
 	s.Must(err)
 	s.Tell(status == 401 && reason == jwterrors.TokenUserKeyInvalid, "And what is user@example.com's is refused to user123 from then on: %s.", reason)
 	w.app.session = "session of 1"
