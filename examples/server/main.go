@@ -11,7 +11,30 @@
 // It prints "listening on http://HOST:PORT" when it is ready. SIGHUP rotates
 // the signing key; SIGINT and SIGTERM let running requests end and stop it. With
 // -inspect there is a page, /inspect, that explains tokens to developers; with
-// -browser refresh tokens are in a cookie.
+// -browser refresh tokens are in a cookie. There is one user to begin with, and
+// POST /auth/signup adds others. The page /authorize asks users for consent to
+// the code of a client (RFC 6749, Section 4.1).
+//
+// # Stores
+//
+// Sessions and users live where -store says:
+//
+//	-store sqlite:FILE                           a file, made when it is not there
+//	-store postgres://user:password@host/db      PostgreSQL, with the driver's parameters
+//	-store mysql://user:password@host/db         MySQL or MariaDB, with the driver's parameters: ?tls=true
+//	-store memory:                               the memory of the process
+//
+// Without -store it is a SQLite file in the folder for temporary files, which the
+// log names and the end removes: the first run is on a real database, and leaves
+// nothing behind.
+//
+// Refresh tokens are derived from a master key, without which the sessions are
+// worth nothing. A SQLite file has its key beside it, in FILE.master-key, unless
+// -master-key-file is given. Servers that share a store are one issuer when they
+// share -issuer, -master-key-file, and -key-file or -secret-file.
+//
+// While a database does not answer, requests that need it are answered with 503
+// and Retry-After, after ten seconds at the most.
 package main
 
 import (
