@@ -145,7 +145,8 @@ type Config struct {
 	PublicKeys []PublicKey
 
 	// The three listeners are called one after the other, on a goroutine that
-	// exists while there is something to tell. They may call the Transport.
+	// exists while there is something to tell. They may call the Transport,
+	// and others can be added to it: see Listen.
 	// One that is slow or panics changes nothing, except that new tokens wait
 	// for OnRefresh for one second at the most.
 
@@ -188,7 +189,6 @@ func New(config Config) (*Transport, error) {
 		attemptTimeout: cmp.Or(config.AttemptTimeout, attemptTimeout), refreshTimeout: cmp.Or(config.RefreshTimeout, 2*time.Minute),
 		maxFailures: int32(min(cmp.Or(config.MaxFailures, 10), math.MaxInt32)), maxLifetime: cmp.Or(config.MaxLifetime, 365*24*time.Hour),
 		issuer: config.Issuer, audience: config.Audience,
-		onFailure: config.OnFailure, onExpired: config.OnSessionExpired, onRefresh: config.OnRefresh,
 		logger: config.Logger, now: config.Now, closed: make(chan struct{}),
 	}
 	if t.base == nil {
@@ -207,6 +207,7 @@ func New(config Config) (*Transport, error) {
 		t.now = time.Now
 	}
 	t.events.logger = t.logger
+	t.Listen(Listeners{config.OnFailure, config.OnSessionExpired, config.OnRefresh})
 
 	if len(config.Origins) == 0 {
 		mistake("Origins is empty, so that no request would get a token")

@@ -88,32 +88,41 @@ func (q *events) call(e event) {
 
 // report tells OnFailure, and the log, of e.
 func (t *Transport) report(st *state, e *jwterrors.Error) {
+	told := t.circumstances(st, e)
+	if told.Token == "" {
+		told.Token = jwterrors.Redact(st.tokens.AccessToken)
+	}
+	t.logger.Warn("refresher: failure", "error", &told)
+	for _, l := range t.listeners.all() {
+		if l.OnFailure != nil {
+			own := told
+			t.events.offer(l.tell(func() { l.OnFailure(&own) }))
+		}
+	}
+}
+
+// expire tells OnSessionExpired, and the log, that the session of st has ended.
+func (t *Transport) expire(st *state, e *jwterrors.Error) {
+	told := t.circumstances(st, e)
+	t.logger.Warn("refresher: the session has ended", "error", &told)
+	for _, l := range t.listeners.all() {
+		if l.OnSessionExpired != nil {
+			own := told
+			t.events.post(l.tell(func() { l.OnSessionExpired(&own) }))
+		}
+	}
+}
+
+// circumstances returns e with whose tokens it is about and when it was.
+func (t *Transport) circumstances(st *state, e *jwterrors.Error) jwterrors.Error {
 	told := *e
 	if told.Identity == "" {
 		told.Identity = st.whose()
-	}
-	if told.Token == "" {
-		told.Token = jwterrors.Redact(st.tokens.AccessToken)
 	}
 	if told.Time.IsZero() {
 		told.Time = t.now()
 	}
-	t.logger.Warn("refresher: failure", "error", &told)
-	if t.onFailure != nil {
-		t.events.offer(func() { t.onFailure(&told) })
-	}
-}
-
-// expire tells OnSessionExpired that the session of st has ended.
-func (t *Transport) expire(st *state, e *jwterrors.Error) {
-	told := *e
-	if told.Identity == "" {
-		told.Identity = st.whose()
-	}
-	t.logger.Warn("refresher: the session has ended", "error", &told)
-	if t.onExpired != nil {
-		t.events.post(func() { t.onExpired(&told) })
-	}
+	return told
 }
 
 // announceLimit is how long new tokens wait for OnRefresh.
@@ -121,15 +130,21 @@ const announceLimit = time.Second
 
 // announce tells OnRefresh of the tokens of next.
 func (t *Transport) announce(next *state) {
-	if t.onRefresh == nil {
-		return
-	}
 	tokens := next.tokens
 	tokens.outcome = nil
+	var last <-chan struct{} // the queue keeps the order, so that all were told when this one was
+	for _, l := range t.listeners.all() {
+		if l.OnRefresh != nil {
+			last = t.events.post(l.tell(func() { l.OnRefresh(tokens) }))
+		}
+	}
+	if last == nil {
+		return
+	}
 	timer := time.NewTimer(announceLimit)
 	defer timer.Stop()
 	select {
-	case <-t.events.post(func() { t.onRefresh(tokens) }):
+	case <-last:
 	case <-timer.C:
 	}
 }

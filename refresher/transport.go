@@ -39,8 +39,6 @@ type Transport struct {
 	maxLifetime                           time.Duration
 	issuer, audience                      string
 	verifier                              verifier
-	onFailure, onExpired                  func(*jwterrors.Error)
-	onRefresh                             func(Tokens)
 	logger                                *slog.Logger
 	now                                   func() time.Time
 
@@ -48,6 +46,8 @@ type Transport struct {
 	epochs atomic.Uint64 // the epoch that was drawn last
 	group  singleflight.Group
 	events events
+
+	listeners listeners
 
 	saving    atomic.Bool // whether a goroutine is saving tokens that are unsaved
 	writing   sync.Mutex  // held while the caller's own changes are written to the store
