@@ -68,7 +68,7 @@ func prefetched(ctx context.Context, s *story.Story, w *world) {
 
 func refreshPeriod(ctx context.Context, s *story.Story, w *world) {
 	s.Begin("expiringAuthTokenRefreshPeriod: 120 seconds before it expires, a token is renewed")
-	w.clock.advance(reuse) // so that the token of the story is new
+	w.clock.Advance(reuse) // so that the token of the story is new
 	t, err := w.app.transport()
 	if s.Must(err); err != nil {
 		return
@@ -76,11 +76,11 @@ func refreshPeriod(ctx context.Context, s *story.Story, w *world) {
 	s.Must(t.Identify(ctx, emailUser))
 	before := w.backend.asked.Load()
 	first, _ := t.Tokens()
-	w.clock.advance(tokenTTL - 125*time.Second)
+	w.clock.Advance(tokenTTL - 125*time.Second)
 	status, _, err := w.app.messages(ctx, t.Client(), emailUser)
 	s.Must(err)
 	s.Tell(status == 200 && w.backend.asked.Load() == before, "125 seconds before, the API answers %d and nobody is asked.", status)
-	w.clock.advance(6 * time.Second)
+	w.clock.Advance(6 * time.Second)
 	status, _, err = w.app.messages(ctx, t.Client(), emailUser)
 	s.Must(err)
 	s.Tell(status == 200, "119 seconds before, the API answers %d with the token that is still good.", status)
@@ -91,7 +91,7 @@ func refreshPeriod(ctx context.Context, s *story.Story, w *world) {
 
 func invalidToken(ctx context.Context, s *story.Story, w *world) {
 	s.Begin("401 InvalidJwtPayload: a new token, and the request once more")
-	w.clock.advance(reuse)
+	w.clock.Advance(reuse)
 	t, err := w.app.transport()
 	if s.Must(err); err != nil {
 		return
@@ -100,9 +100,9 @@ func invalidToken(ctx context.Context, s *story.Story, w *world) {
 	status, _, err := w.app.messages(ctx, t.Client(), emailUser)
 	s.Must(err)
 	s.Tell(status == 200, "The API answers %d.", status)
-	w.clock.advance(reuse) // or the app's own server would give the same token again
+	w.clock.Advance(reuse) // or the app's own server would give the same token again
 	w.project.invalidate(middleware.UserKey{Email: emailUser.Email}, w.clock.Now())
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	before := w.backend.asked.Load()
 	w.forget()
 	refused := w.refused.Load()
@@ -118,7 +118,7 @@ func invalidToken(ctx context.Context, s *story.Story, w *world) {
 
 	w.setOnHold(emailUser, true)
 	before = w.backend.asked.Load()
-	w.clock.advance(reuse)
+	w.clock.Advance(reuse)
 	for range 3 {
 		status, reason, err := w.app.messages(ctx, t.Client(), emailUser)
 		s.Must(err)
@@ -163,18 +163,18 @@ func networkFailure(ctx context.Context, s *story.Story, w *world) {
 	s.Tell(errors.Is(err, jwterrors.TokenGenerationError), "No token: %s.", jwterrors.ReasonOf(err))
 	s.Tell(w.backend.asked.Load() == before+6, "It was asked once and then five times more, each time after a longer wait.")
 	w.backend.down.Store(false)
-	w.clock.advance(time.Minute) // a failure is not repeated at once
+	w.clock.Advance(time.Minute) // a failure is not repeated at once
 	status, _, err := w.app.messages(ctx, t.Client(), emailUser)
 	s.Must(err)
 	s.Tell(status == 200, "It is back: the next request gets its token and a %d.", status)
 
 	w.backend.broken.Store(true)
-	w.clock.advance(tokenTTL)
+	w.clock.Advance(tokenTTL)
 	before = w.backend.asked.Load()
 	_, _, err = w.app.messages(ctx, t.Client(), emailUser)
 	s.Tell(errors.Is(err, jwterrors.TokenFormatInvalid) && w.backend.asked.Load() == before+6, "What is no token is not sent: %s, after six tries.", jwterrors.ReasonOf(err))
 	w.backend.broken.Store(false)
-	w.clock.advance(time.Hour)
+	w.clock.Advance(time.Hour)
 }
 
 func tooOften(ctx context.Context, s *story.Story, w *world) {
@@ -195,7 +195,7 @@ func tooOften(ctx context.Context, s *story.Story, w *world) {
 	}
 	var limited *jwterrors.Error
 	s.Tell(errors.As(err, &limited) && limited.Reason == jwterrors.RateLimited && limited.RetryAfter > 0, "Too many of them are refused: %s.", jwterrors.ReasonOf(err))
-	w.clock.advance(time.Duration(budget.Attempts) * budget.Every)
+	w.clock.Advance(time.Duration(budget.Attempts) * budget.Every)
 }
 
 func rotation(ctx context.Context, s *story.Story, w *world) {

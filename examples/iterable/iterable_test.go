@@ -251,11 +251,11 @@ func TestTheBackendDoesNotSignEachTime(t *testing.T) {
 		return token
 	}
 	first := fetch()
-	w.clock.advance(reuse - time.Second)
+	w.clock.Advance(reuse - time.Second)
 	if fetch() != first {
 		t.Error("a token was signed anew before its time")
 	}
-	w.clock.advance(2 * time.Second)
+	w.clock.Advance(2 * time.Second)
 	if fetch() == first {
 		t.Error("a token was given for longer than its time")
 	}

@@ -70,7 +70,7 @@ const (
 
 // A world is the three servers, and what became of their decisions.
 type world struct {
-	clock   clock
+	clock   story.Clock
 	secret  []byte // of jwtKey
 	project *project
 	legacy  *project // of plainKey
@@ -167,12 +167,6 @@ func (w *world) forget() {
 	defer w.mu.Unlock()
 	w.failures = nil
 }
-
-// A clock is that of all three, so that an hour passes at once.
-type clock struct{ ahead atomic.Int64 }
-
-func (c *clock) Now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
-func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // A tally counts what the middleware decided, by reason.
 type tally struct {
