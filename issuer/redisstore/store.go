@@ -342,7 +342,9 @@ func (s *Store) List(ctx context.Context, subject string, at time.Time) ([]issue
 			}
 			v, begun, err := decode(id, answers[n].Val())
 			if err == nil && begun {
-				v, err = s.Get(ctx, id)
+				if err = s.resume(ctx, &v); err == nil {
+					return s.List(ctx, subject, at) // it may have replaced what was read
+				}
 			}
 			switch {
 			case errors.Is(err, issuer.ErrNoSession):

@@ -40,6 +40,22 @@ func connect(t *testing.T, url string) *redis.Client {
 	return client
 }
 
+// impatient returns a client that tries nothing twice.
+func impatient(t *testing.T, url string) *redis.Client {
+	t.Helper()
+	options, err := redis.ParseURL(url)
+	require.NoError(t, err)
+	options.MaxRetries, options.DialerRetries = -1, 1
+	client := redis.NewClient(options)
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// silent is for go-redis, which tells of each connection that it does not get.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
 // shared returns a client of the server that tests share, and a prefix of the
 // test's own, whose keys are removed after it. It skips the test when no server
 // answers.

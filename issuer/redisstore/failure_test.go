@@ -1,0 +1,290 @@
+package redisstore_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenloop/tokenloop/issuer"
+	"github.com/tokenloop/tokenloop/issuer/redisstore"
+	"github.com/tokenloop/tokenloop/issuer/storetest"
+)
+
+func has(text, part string) bool { return strings.Contains(text, part) }
+
+func TestStoreOnACluster(t *testing.T) {
+	cluster := newCluster(t)
+	storetest.Run(t, func(t *testing.T) issuer.Store {
+		return newStore(t, cluster, "test:"+rand.Text()+":")
+	})
+}
+
+func TestTheSlotOfASubjectThatLostAMomentIsRepaired(t *testing.T) {
+	cluster := newCluster(t)
+	st, ctx := newStore(t, cluster, ""), t.Context()
+	s := newSession("alice")
+	require.NoError(t, st.Create(ctx, s))
+	keys := scan(t, cluster, "*}")
+	require.Len(t, keys, 1)
+	require.NoError(t, cluster.Del(ctx, keys[0]).Err())
+	live, err := st.List(ctx, "alice", time.Now())
+	require.NoError(t, err)
+	require.Empty(t, live)
+
+	_, err = st.Get(ctx, s.ID) // as its first refresh does
+	require.NoError(t, err)
+	ids, err := st.RevokeSubject(ctx, "alice", "", time.Now())
+	require.NoError(t, err)
+	assert.Equal(t, []string{s.ID}, ids)
+}
+
+func scan(t *testing.T, cluster *redis.ClusterClient, pattern string) (keys []string) {
+	t.Helper()
+	var mu sync.Mutex
+	require.NoError(t, cluster.ForEachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
+		some, err := node.Keys(ctx, pattern).Result()
+		mu.Lock()
+		defer mu.Unlock()
+		keys = append(keys, some...)
+		return err
+	}))
+	return keys
+}
+
+// An app is an issuer, and a client that keeps its refresh token.
+type app struct {
+	handler    http.Handler
+	token, key string
+}
+
+func newIssuer(t *testing.T, st issuer.Store, event func(issuer.Event)) http.Handler {
+	t.Helper()
+	key, err := issuer.GenerateKey(issuer.EdDSA)
+	require.NoError(t, err)
+	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: key})
+	require.NoError(t, err)
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	iss, err := issuer.New(issuer.Config{
+		Issuer: "https://id.example.com", Audience: []string{"orders"}, Keys: ring, Grace: issuer.NoGrace,
+		MasterKeys: []issuer.MasterKey{{Secret: secret}}, Store: st, Logger: slog.New(slog.DiscardHandler),
+		Limits: issuer.Limits{InsecureOff: true}, OnEvent: event,
+		Authenticate: func(_ context.Context, c issuer.Credentials) (issuer.User, error) {
+			return issuer.User{ID: c.Username}, nil
+		},
+	})
+	require.NoError(t, err)
+	return iss
+}
+
+// post returns the status and the reason of the answer, and takes its tokens.
+func (a *app) post(path, body string) (int, string) {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Idempotency-Key", a.key)
+	w := httptest.NewRecorder()
+	a.handler.ServeHTTP(w, r)
+	var answer struct {
+		RefreshToken string `json:"refresh_token"`
+		Reason       string `json:"reason"`
+	}
+	_ = json.Unmarshal(w.Body.Bytes(), &answer)
+	if w.Code == http.StatusOK {
+		a.token, a.key = answer.RefreshToken, rand.Text()
+	}
+	return w.Code, answer.Reason
+}
+
+func (a *app) login(user string) (int, string) {
+	return a.post("/auth/login", `{"username":"`+user+`","password":"x"}`)
+}
+
+func (a *app) refresh() (int, string) {
+	return a.post("/auth/refresh", `{"refresh_token":"`+a.token+`"}`)
+}
+
+func TestAServerThatIsKilledAndStartedAgainUnderLoad(t *testing.T) {
+	for _, fsync := range []string{"everysec", "always"} {
+		t.Run("appendfsync "+fsync, func(t *testing.T) {
+			s := newServer(t, "--appendonly", "yes", "--appendfsync", fsync)
+			handler := newIssuer(t, newStore(t, impatient(t, s.url()), ""), nil)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			const clients = 8
+			refreshed := make([]chan time.Time, clients) // the latest, at most
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer cancel()
+			var outages int
+			var mu sync.Mutex
+			for n := range clients {
+				a := &app{handler: handler, key: rand.Text()}
+				code, reason := a.login(fmt.Sprint("user ", n))
+				require.Equal(t, http.StatusOK, code, reason)
+				refreshed[n] = make(chan time.Time)
+				wg.Go(func() {
+					for ctx.Err() == nil {
+						began := time.Now()
+						switch code, reason := a.refresh(); {
+						case code == http.StatusOK:
+							select {
+							case refreshed[n] <- began:
+							default:
+							}
+						case code == http.StatusServiceUnavailable && reason == "AUTH_STORE_UNAVAILABLE":
+							mu.Lock()
+							outages++
+							mu.Unlock()
+						default:
+							t.Errorf("client %d: %d %s", n, code, reason)
+							return
+						}
+					}
+				})
+			}
+			for range times(20) / 5 {
+				time.Sleep(100 * time.Millisecond) // of load
+				s.kill(t)
+				time.Sleep(300 * time.Millisecond) // of outage
+				s.start(t)
+				back := time.Now()
+				for n := range refreshed {
+					timeout := time.After(5*time.Second - time.Since(back))
+					for after := false; !after; {
+						select {
+						case at := <-refreshed[n]:
+							after = at.After(back)
+						case <-timeout:
+							t.Fatalf("client %d does not refresh within 5 s", n)
+						}
+					}
+				}
+				t.Logf("every client refreshed within %v", time.Since(back))
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			assert.NotZero(t, outages, "somebody noticed")
+		})
+	}
+}
+
+// What a server that takes over without the last write does to a session.
+func TestALostRotationEndsNoSession(t *testing.T) {
+	client, prefix := shared(t)
+	var events []issuer.EventKind
+	a := &app{handler: newIssuer(t, newStore(t, client, prefix), func(e issuer.Event) { events = append(events, e.Kind) }), key: "k"}
+	a.login("alice")
+	ctx := t.Context()
+	keys, err := client.Keys(ctx, prefix+"s:*").Result()
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	before, err := client.Dump(ctx, keys[0]).Result()
+	require.NoError(t, err)
+	code, _ := a.refresh()
+	require.Equal(t, http.StatusOK, code)
+	require.NoError(t, client.RestoreReplace(ctx, keys[0], time.Hour, before).Err())
+
+	code, reason := a.refresh()
+	require.Equal(t, http.StatusOK, code, reason)
+	assert.Contains(t, events, issuer.EventLostWrite)
+	code, reason = a.refresh()
+	require.Equal(t, http.StatusOK, code, reason)
+}
+
+func TestServersThatCannotBeUsed(t *testing.T) {
+	ctx := t.Context()
+	locked := newServer(t, "--requirepass", "the right one")
+	full := newServer(t, "--maxmemory-policy", "noeviction")
+	replica := newServer(t, "--replicaof", "127.0.0.1 "+full.port)
+	bare := newServer(t, "--rename-command", "EVALSHA", "", "--rename-command", "EVAL", "")
+	s := newSession("alice")
+	require.NoError(t, newStore(t, connect(t, full.url()), "").Create(ctx, s))
+	copied := connect(t, replica.url())
+	until(t, "the replica has the session", func(ctx context.Context) bool { return copied.DBSize(ctx).Val() >= 2 })
+	admin := connect(t, full.url())
+	require.NoError(t, admin.ConfigSet(ctx, "maxmemory", "1mb").Err())
+
+	for _, c := range []struct {
+		name, url string
+		is        func(error) bool
+	}{
+		{"no server", "redis://127.0.0.1:" + freePort(t), func(err error) bool { var e *net.OpError; return errors.As(err, &e) }},
+		{"a wrong password", "redis://:wrong-password@" + locked.address(), redis.IsAuthError},
+		{"no password", locked.url(), redis.IsAuthError},
+		{"a replica", replica.url(), redis.IsReadOnlyError},
+		{"no memory", full.url(), redis.IsOOMError},
+		{"no scripts", bare.url(), func(err error) bool { return has(err.Error(), "unknown command") }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := connect(t, c.url)
+			if c.name == "no server" {
+				client = impatient(t, c.url)
+			}
+			st := newStore(t, client, "")
+			next := newSession("alice")
+			next.Seed = []byte(strings.Repeat("seed", 8))
+			_, replaced := st.Replace(ctx, next)
+			_, rotated := st.Rotate(ctx, s.ID, 0, rotation(1))
+			_, revoked := st.RevokeSubject(ctx, "alice", "", time.Now())
+			for _, err := range []error{st.Create(ctx, next), replaced, rotated, st.Revoke(ctx, s.ID, time.Now()), revoked} {
+				require.Error(t, err)
+				assert.True(t, c.is(err), "%v", err)
+				assert.NotContains(t, err.Error(), "seed")
+				assert.NotContains(t, err.Error(), "wrong-password")
+				assert.True(t, strings.HasPrefix(err.Error(), "redisstore: "), "%v", err)
+			}
+			a := &app{handler: newIssuer(t, st, nil)}
+			code, reason := a.login("alice")
+			assert.Equal(t, http.StatusServiceUnavailable, code)
+			assert.Equal(t, "AUTH_STORE_UNAVAILABLE", reason)
+		})
+	}
+
+	require.NoError(t, admin.ConfigSet(ctx, "maxmemory", "0").Err())
+	st := newStore(t, admin, "")
+	got, err := st.Get(ctx, s.ID)
+	require.NoError(t, err)
+	assert.Zero(t, got.Generation)
+	live, err := st.List(ctx, "alice", time.Now())
+	require.NoError(t, err)
+	assert.Len(t, live, 1, "nothing is lost")
+}
+
+func TestCheckSaysWhatIsWrongWithAServer(t *testing.T) {
+	good := newServer(t, "--appendonly", "yes")
+	bad := newServer(t, "--maxmemory-policy", "allkeys-lru", "--replicaof", "127.0.0.1 "+good.port)
+	ctx := t.Context()
+	require.NoError(t, newStore(t, connect(t, good.url()), "").Check(ctx))
+
+	err := newStore(t, connect(t, bad.url()), "").Check(ctx)
+	require.ErrorIs(t, err, redisstore.ErrNotDurable)
+	assert.ErrorContains(t, err, "the server is a slave")
+	assert.ErrorContains(t, err, `maxmemory-policy is "allkeys-lru"`)
+
+	err = newStore(t, impatient(t, "redis://127.0.0.1:"+freePort(t)), "").Check(ctx)
+	assert.ErrorContains(t, err, "connect")
+}
+
+func TestNewReportsEveryMistake(t *testing.T) {
+	_, err := redisstore.New(redisstore.Config{Prefix: "{app}"})
+	assert.ErrorContains(t, err, "Config.Client is required")
+	assert.ErrorContains(t, err, `Config.Prefix is "{app}"`)
+	ring := redis.NewRing(&redis.RingOptions{})
+	defer ring.Close()
+	_, err = redisstore.New(redisstore.Config{Client: ring})
+	assert.ErrorContains(t, err, "Ring")
+}
