@@ -77,6 +77,11 @@ type Config struct {
 	// first request comes, or by Restore.
 	Store Store
 
+	// Logouts keeps the logouts that the issuer could not be told of. Nil means
+	// that they are kept for as long as the process lives; a FileLogouts keeps
+	// them longer.
+	Logouts LogoutQueue
+
 	// RefreshWindow is how long before its expiry a token is refreshed in the
 	// background, less up to a tenth at random; never more than half of the
 	// token's lifetime. Zero means 60 seconds, NoRefreshWindow means that it
@@ -190,6 +195,7 @@ func New(config Config) (*Transport, error) {
 		maxFailures: int32(min(cmp.Or(config.MaxFailures, 10), math.MaxInt32)), maxLifetime: cmp.Or(config.MaxLifetime, 365*24*time.Hour),
 		issuer: config.Issuer, audience: config.Audience,
 		logger: config.Logger, now: config.Now, closed: make(chan struct{}),
+		outbox: newOutbox(config.Logouts),
 	}
 	if t.base == nil {
 		t.base = http.DefaultTransport

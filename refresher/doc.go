@@ -46,6 +46,15 @@
 // (its reason, or invalid_grant) are the tokens deleted, and OnSessionExpired is
 // told, once for each session.
 //
+// # Logout
+//
+// Logout forgets the tokens first, and then tells the issuer. If that cannot be
+// told it returns an error, and the logout waits in Config.Logouts: in memory, or
+// in the files of a FileLogouts, which outlive the process. It is sent when a
+// session begins or is refreshed, when a request is refused because there is no
+// session, by Flush and by Run. It names its session by the refresh token, so
+// that it does not end a later one.
+//
 // # What it never does
 //
 // It signs nothing and knows no symmetric key: who issued a token is for the

@@ -65,8 +65,18 @@ func (p *endpoint) revoke(ctx context.Context, refreshToken string, bearer []str
 	if refreshToken != "" {
 		body[p.requests.RefreshToken] = refreshToken
 	}
-	_, err := p.call(ctx, "log out", p.logout, body, http.Header{"Authorization": bearer})
-	return err
+	data, err := p.call(ctx, "log out", p.logout, body, http.Header{"Authorization": bearer})
+	if err != nil {
+		return err
+	}
+	// A captive portal answers 200 to everything.
+	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n\ufeff"), []byte("<")) {
+		return unavailable("log out", errors.New("the answer is a web page"))
+	}
+	if said := p.refusedWith2xx("log out", data); said != nil {
+		return said
+	}
+	return nil
 }
 
 func (p *endpoint) tokens(ctx context.Context, what, url string, body map[string]string, key string) (Tokens, error) {
@@ -82,22 +92,31 @@ func (p *endpoint) tokens(ctx context.Context, what, url string, body map[string
 	return p.received(what, data, started)
 }
 
-// received reads the body of a 2xx answer. Some servers refuse with one, too: an
-// error code that is understood means what it does with a 400.
+// received reads the body of a 2xx answer.
 func (p *endpoint) received(what string, data []byte, started time.Time) (Tokens, error) {
 	tokens, err := p.answers.parse(data, started)
 	if err == nil {
 		return tokens, nil
 	}
+	if said := p.refusedWith2xx(what, data); said != nil {
+		return Tokens{}, said
+	}
+	return Tokens{}, unavailable(what, err)
+}
+
+// refusedWith2xx returns the error in the body of a 2xx answer, or nil. Some
+// servers refuse with one: an error code that is understood means what it does
+// with a 400.
+func (p *endpoint) refusedWith2xx(what string, data []byte) *jwterrors.Error {
 	said := p.reader.FromResponse(&http.Response{
 		StatusCode: http.StatusBadRequest, Header: http.Header{"Content-Type": {"application/json"}},
 		Body: io.NopCloser(bytes.NewReader(data)),
 	})
 	if said == nil {
-		return Tokens{}, unavailable(what, err)
+		return nil
 	}
 	said.Status = http.StatusOK
-	return Tokens{}, p.classify(what, http.StatusBadRequest, said)
+	return p.classify(what, http.StatusBadRequest, said)
 }
 
 // call sends body as JSON.

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 	"github.com/tokenloop/tokenloop/refresher"
@@ -263,4 +266,85 @@ func ExampleMemoryStore() {
 func ExampleBackoff_String() {
 	fmt.Println(refresher.Exponential, refresher.Linear)
 	// Output: EXPONENTIAL LINEAR
+}
+
+func ExampleTransport_Flush() {
+	offline := true
+	t, _ := exampleTransport(func(c *refresher.Config) {
+		base := c.Base
+		c.Base = tripFunc(func(r *http.Request) (*http.Response, error) {
+			if offline && strings.HasSuffix(r.URL.Path, "/logout") {
+				return nil, errors.New("no network")
+			}
+			return base.RoundTrip(r)
+		})
+	})
+	defer t.Close()
+	ctx := context.Background()
+	fmt.Println(t.Login(ctx, alice))
+	fmt.Println(jwterrors.ReasonOf(t.Logout(ctx)))
+	show(t.Client().Get("https://service.test/api"))
+	offline = false
+	fmt.Println(t.Flush(ctx)) // the issuer is told now
+	// Output:
+	// <nil>
+	// AUTH_REFRESH_UNAVAILABLE
+	// AUTH_LOGGED_OUT
+	// <nil>
+}
+
+func ExampleTransport_Run() {
+	t, _ := exampleTransport(nil)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- t.Run(ctx) }()
+	stop() // when the program ends
+	fmt.Println(<-done)
+	// Output: context canceled
+}
+
+func ExampleNewFileLogouts() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	queue, err := refresher.NewFileLogouts(filepath.Join(dir, "logouts"))
+	fmt.Println(err)
+	t, _ := exampleTransport(func(c *refresher.Config) { c.Logouts = queue })
+	defer t.Close()
+	ctx := context.Background()
+	fmt.Println(t.Login(ctx, alice), t.Logout(ctx))
+	waiting, err := queue.List(ctx)
+	fmt.Println(len(waiting), err)
+	// Output:
+	// <nil>
+	// <nil> <nil>
+	// 0 <nil>
+}
+
+func ExampleFileLogouts() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	queue, err := refresher.NewFileLogouts(filepath.Join(dir, "logouts"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx := context.Background()
+	fmt.Println(queue.Put(ctx, refresher.PendingLogout{
+		ID: "A1", URL: "https://id.example.com/auth/logout", Since: time.Unix(1700000000, 0), Tokens: refresher.Tokens{RefreshToken: "secret"},
+	}))
+	waiting, err := queue.List(ctx)
+	fmt.Println(waiting, err)
+	fmt.Println(queue.Remove(ctx, "A1"))
+	// Output:
+	// <nil>
+	// [PendingLogout{https://id.example.com/auth/logout, since 2023-11-14T22:13:20Z}] <nil>
+	// <nil>
 }

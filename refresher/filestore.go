@@ -59,28 +59,38 @@ func NewFileStore(path string) (*FileStore, error) {
 
 // Load returns the saved tokens, or zero Tokens when there is no file.
 func (s *FileStore) Load(context.Context) (Tokens, error) {
-	dir, err := s.open()
-	if err != nil || dir == nil {
+	data, err := s.read()
+	if err != nil || data == nil {
 		return Tokens{}, err
-	}
-	defer dir.Close()
-	f, err := s.openFile(dir, s.name, os.O_RDONLY)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Tokens{}, nil
-	}
-	if err != nil {
-		return Tokens{}, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxEncoded+1))
-	if err != nil {
-		return Tokens{}, s.failed("read", err)
 	}
 	tokens, err := DecodeTokens(data)
 	if err != nil {
 		return Tokens{}, fmt.Errorf("refresher: %q holds no tokens that can be used: delete it or log in again (%w)", s.path(), err)
 	}
 	return tokens, nil
+}
+
+// read returns what is in the file, up to maxEncoded and one byte more, or nil
+// when there is no file.
+func (s *FileStore) read() ([]byte, error) {
+	dir, err := s.open()
+	if err != nil || dir == nil {
+		return nil, err
+	}
+	defer dir.Close()
+	f, err := s.openFile(dir, s.name, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxEncoded+1)) // never nil
+	if err != nil {
+		return nil, s.failed("read", err)
+	}
+	return data, nil
 }
 
 // Save replaces the file. Once it has begun it does not stop for ctx: the tokens
@@ -90,6 +100,11 @@ func (s *FileStore) Save(_ context.Context, tokens Tokens) error {
 	if err != nil {
 		return err
 	}
+	return s.replace(data)
+}
+
+// replace makes data what is in the file.
+func (s *FileStore) replace(data []byte) error {
 	dir, err := s.create()
 	if err != nil {
 		return err

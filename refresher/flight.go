@@ -197,7 +197,7 @@ func (t *Transport) fly(f *flight, st *state) {
 		}
 		failed = t.failed(n, e)
 		t.report(st, e)
-		if failed.class != transient || n == t.maxRetries || !t.sleep(ctx, failed.notBefore, f) {
+		if failed.class != transient || n == t.maxRetries || !t.sleep(ctx, failed.pause.left(t.now()), f) {
 			ended = true
 			return
 		}
@@ -206,18 +206,11 @@ func (t *Transport) fly(f *flight, st *state) {
 
 // failed returns attempt n, which ended with e, as the failure of its flight.
 func (t *Transport) failed(n int, e *jwterrors.Error) *failure {
-	f := &failure{class: classOf(e), err: e}
-	wait := t.wait(n, e)
-	if f.class == operator {
-		wait = max(wait, t.pause)
-	}
-	f.notBefore = t.now().Add(wait)
-	return f
+	return &failure{class: classOf(e), err: e, pause: t.pauseAfter(n, e)}
 }
 
-// sleep waits until the given time and reports whether the flight should go on.
-func (t *Transport) sleep(ctx context.Context, until time.Time, f *flight) bool {
-	wait := until.Sub(t.now())
+// sleep waits and reports whether the flight should go on.
+func (t *Transport) sleep(ctx context.Context, wait time.Duration, f *flight) bool {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
 		return false
 	}
@@ -453,6 +446,7 @@ func (t *Transport) adopt(f *flight, st, next *state) bool {
 			if next.unsaved != nil {
 				t.saveLater(true)
 			}
+			t.look() // the network is there
 			t.logger.Debug("refresher: new tokens", "epoch", next.session.epoch, "generation", next.gen.number, "expiry", next.tokens.Expiry)
 			return true
 		}
@@ -507,17 +501,14 @@ func guard(fn func() error) error {
 	return err
 }
 
-// discard revokes tokens that came after their session had been replaced. It is
-// an attempt and no more: nobody is left to hear of a failure.
+// discard revokes tokens that came after their session had been replaced.
 func (t *Transport) discard(ctx context.Context, st *state, got Tokens) {
 	got.outcome.tell(&t.events, jwterrors.LoggedOut)
 	cur := t.state.Load()
-	if cur.session == st.session || !cur.session.revokes || t.endpoint.logout == "" || got.RefreshToken == "" {
+	if cur.session == st.session || !cur.session.revokes || got.RefreshToken == "" {
 		return
 	}
-	if err := t.endpoint.revoke(ctx, got.RefreshToken, nil); err != nil {
-		t.logger.Warn("refresher: late tokens were not revoked", "error", asError(err))
-	}
+	_ = t.hangUp(ctx, got)() // the log has it, and the queue
 }
 
 // load reads the store for the first time.
@@ -525,7 +516,8 @@ func (t *Transport) load(f *flight, st *state) {
 	ctx, cancel := t.detach(t.attemptTimeout)
 	defer cancel()
 	next := &state{status: unloaded, session: st.session, gen: st.gen}
-	next.failure = &failure{err: storeUnavailable("read the store", errPanicked), notBefore: t.now().Add(t.retryInterval)}
+	next.failure = &failure{err: storeUnavailable("read the store", errPanicked), pause: after(t.now(), t.retryInterval)}
+	defer t.look()
 	defer func() {
 		_ = recover() // next says that the load failed, unless it came to its end
 		t.publish(st, next)
@@ -547,6 +539,11 @@ func (t *Transport) load(f *flight, st *state) {
 	}
 	if stored.IsZero() {
 		next = t.blank(st.session)
+		return
+	}
+	if t.outbox.holds(ctx, stored) { // a Logout was killed before it came to the store
+		_ = t.clear(ctx, stored, sessionEnded())
+		next = &state{status: loggedOut, session: st.session, gen: &generation{}}
 		return
 	}
 	restored, refused := t.receive(stored, newSession(st.session.epoch, stored.Identity), t.now())

@@ -66,9 +66,38 @@ const (
 
 // A failure is a refresh that brought no token.
 type failure struct {
-	class     class
-	err       *jwterrors.Error
-	notBefore time.Time // no other refresh of this generation starts earlier
+	class class
+	err   *jwterrors.Error
+	pause delay // no other refresh of this generation starts before it is over
+}
+
+// A delay lasts for a time, by the wall clock: the monotonic one stands still
+// while a machine sleeps. When the clock was set back, it is over.
+type delay struct {
+	since time.Time
+	wait  time.Duration
+}
+
+// after returns a delay that begins at now.
+func after(now time.Time, wait time.Duration) delay { return delay{now.Round(0), wait} }
+
+// left returns how much of d is left at now.
+func (d delay) left(now time.Time) time.Duration {
+	passed := now.Round(0).Sub(d.since)
+	if passed < 0 {
+		return 0
+	}
+	return max(d.wait-passed, 0)
+}
+
+// pauseAfter returns the delay after attempt n, counted from 0, that failed with
+// e.
+func (t *Transport) pauseAfter(n int, e *jwterrors.Error) delay {
+	wait := t.wait(n, e)
+	if classOf(e) == operator {
+		wait = max(wait, t.pause)
+	}
+	return after(t.now(), wait)
 }
 
 var (
@@ -100,11 +129,11 @@ func (f *failure) counts() bool {
 	return f.class == operator || f.class == transient && f.err.Reason.Action() != jwterrors.ActionRetry
 }
 
-// refuse returns the error of a request that comes before notBefore.
+// refuse returns the error of a request that comes during the pause.
 func (f *failure) refuse(now time.Time) *jwterrors.Error {
 	e := &jwterrors.Error{
 		Reason: jwterrors.RefreshUnavailable, Err: f.err,
-		Identity: f.err.Identity, Time: now, RetryAfter: f.notBefore.Sub(now),
+		Identity: f.err.Identity, Time: now, RetryAfter: f.pause.left(now),
 	}
 	if f.class == operator {
 		e.Reason = jwterrors.Paused

@@ -144,11 +144,12 @@ func (t *Transport) begin(ctx context.Context, sess *session, tokens Tokens) err
 		return t.refuse(&state{session: sess}, refused)
 	}
 	if err := t.open(next); err != nil {
-		if sess.revokes && t.endpoint.logout != "" && tokens.RefreshToken != "" {
-			err = errors.Join(err, t.endpoint.revoke(ctx, tokens.RefreshToken, nil))
+		if sess.revokes && tokens.RefreshToken != "" {
+			err = errors.Join(err, t.hangUp(ctx, tokens)())
 		}
 		return err
 	}
+	t.look()
 	return t.persist(ctx, next)
 }
 
@@ -203,36 +204,6 @@ func (t *Transport) loaded(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// Logout forgets the tokens here, at once and whatever happens then, and ends
-// the session at the issuer. Requests that wait fail with AUTH_LOGGED_OUT, and
-// so do later ones until a new session begins. An error says that the store
-// still has the tokens, or that the issuer could not be told.
-func (t *Transport) Logout(ctx context.Context) error {
-	sess := newSession(t.epochs.Add(1), Identity{})
-	sess.revokes = true
-	_ = t.loaded(ctx) // there may be a session that was never used
-	old := t.state.Load()
-	next := &state{status: loggedOut, session: sess, gen: &generation{}}
-	for ; old.session.epoch < sess.epoch && !t.publish(old, next); old = t.state.Load() {
-	}
-	if old.session.epoch > sess.epoch {
-		return nil // a later login has replaced the session
-	}
-	old.tokens.outcome.tell(&t.events, jwterrors.LoggedOut)
-	err := t.persist(ctx, next)
-	if old.status != active || t.endpoint.logout == "" {
-		return err
-	}
-	bearer := old.header
-	if !t.origins.hasString(t.endpoint.logout) {
-		bearer = nil
-	}
-	if old.tokens.RefreshToken != "" || bearer != nil {
-		err = errors.Join(err, t.endpoint.revoke(ctx, old.tokens.RefreshToken, bearer))
-	}
-	return err
 }
 
 // Resume takes a session out of a pause: the next request that needs a token

@@ -118,7 +118,7 @@ func (s *state) blocked(now time.Time, maxFailures int32) *jwterrors.Error {
 			e.Err = s.failure.err
 		}
 		return e
-	case s.failure != nil && now.Before(s.failure.notBefore):
+	case s.failure != nil && s.failure.pause.left(now) > 0:
 		return s.failure.refuse(now)
 	}
 	return nil

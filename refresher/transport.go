@@ -46,6 +46,7 @@ type Transport struct {
 	epochs atomic.Uint64 // the epoch that was drawn last
 	group  singleflight.Group
 	events events
+	outbox *outbox
 
 	listeners listeners
 
@@ -122,8 +123,10 @@ func (t *Transport) ready(ctx context.Context, st *state, now time.Time) (*state
 				return st, nil // a store that cannot be read counts as one without tokens
 			}
 		case st.status == anonymous:
+			t.kick()
 			return st, nil
 		case st.status != active:
+			t.kick()
 			return nil, st.over()
 		case st.usable(now):
 			if st.unsaved.at(now) {
@@ -279,6 +282,15 @@ func (t *Transport) Refresh(ctx context.Context) error {
 func (t *Transport) Close() error {
 	t.closeOnce.Do(func() { close(t.closed) })
 	return nil
+}
+
+func (t *Transport) isClosed() bool {
+	select {
+	case <-t.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // CloseIdleConnections closes the idle connections of the base transport, as
