@@ -173,7 +173,9 @@ type Config struct {
 	// level Debug. Nil means that nobody is.
 	Logger *slog.Logger
 
-	// Now returns the time. Nil means time.Now.
+	// Now returns the time. Nil means time.Now. It may be wrong: lifetimes
+	// count from when tokens came, and where there is only an "exp" claim, how
+	// far the issuer's clock is off is learnt from the Date of its answers.
 	Now func() time.Time
 }
 
@@ -227,7 +229,7 @@ func New(config Config) (*Transport, error) {
 	}
 	t.endpoint = &endpoint{
 		requests: config.Requests.withDefaults(), answers: config.Answers.withDefaults(),
-		base: t.base, reader: t.reader, now: t.now, timeout: t.attemptTimeout,
+		base: t.base, reader: t.reader, now: t.now, timeout: t.attemptTimeout, clock: new(clock),
 	}
 	if err := errors.Join(t.endpoint.requests.check(), t.endpoint.answers.check()); err != nil {
 		mistake("%w", err)

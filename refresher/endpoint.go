@@ -31,6 +31,7 @@ type endpoint struct {
 	reader  jwterrors.Reader
 	now     func() time.Time
 	timeout time.Duration // of one call
+	clock   *clock
 }
 
 // Refresh exchanges the refresh token (RFC 6749, Section 6, as JSON).
@@ -147,12 +148,14 @@ func (p *endpoint) send(ctx context.Context, what, url, contentType string, data
 	}
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Accept", "application/json")
+	sent := p.now()
 	resp, err := p.base.RoundTrip(req)
 	if err != nil {
 		return nil, unavailable(what, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 == 2 {
+		p.clock.learn(resp.Header, sent, p.now())
 		answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 		if err != nil {
 			return nil, unavailable(what, err)

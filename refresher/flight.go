@@ -516,7 +516,7 @@ func (t *Transport) load(f *flight, st *state) {
 	ctx, cancel := t.detach(t.attemptTimeout)
 	defer cancel()
 	next := &state{status: unloaded, session: st.session, gen: st.gen}
-	next.failure = &failure{err: storeUnavailable("read the store", errPanicked), pause: after(t.now(), t.retryInterval)}
+	next.failure = &failure{err: storeUnavailable("read the store", errPanicked), pause: delay{t.now(), t.retryInterval}}
 	defer t.look()
 	defer func() {
 		_ = recover() // next says that the load failed, unless it came to its end

@@ -263,7 +263,7 @@ func (t *Transport) pass(ctx context.Context) (left bool, err error) {
 	defer o.mu.Unlock()
 	switch {
 	case err != nil: // look again, but not at once
-		o.pause = after(t.now(), t.maxRetryInterval)
+		o.pause = delay{t.now(), t.maxRetryInterval}
 		t.logger.Warn("refresher: the queue of logouts", "error", err)
 	case o.changes == changes && !slices.Contains(slices.Collect(maps.Values(o.own)), true):
 		o.waiting.Store(false)

@@ -78,9 +78,6 @@ type delay struct {
 	wait  time.Duration
 }
 
-// after returns a delay that begins at now.
-func after(now time.Time, wait time.Duration) delay { return delay{now.Round(0), wait} }
-
 // left returns how much of d is left at now.
 func (d delay) left(now time.Time) time.Duration {
 	passed := now.Round(0).Sub(d.since)
@@ -97,7 +94,7 @@ func (t *Transport) pauseAfter(n int, e *jwterrors.Error) delay {
 	if classOf(e) == operator {
 		wait = max(wait, t.pause)
 	}
-	return after(t.now(), wait)
+	return delay{t.now(), wait}
 }
 
 var (

@@ -76,7 +76,7 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 			return refuse(jwterrors.TokenUserKeyInvalid, "the token is for another user")
 		}
 		if tokens.Expiry.IsZero() {
-			st.tokens.Expiry = claims.Expiry
+			st.tokens.Expiry = t.endpoint.clock.local(claims.Expiry)
 		}
 	}
 	st.refreshAt, st.expiresAt = t.times(tokens.Received, st.tokens.Expiry)

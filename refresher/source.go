@@ -33,7 +33,7 @@ type bindable interface {
 
 // standalone returns what a Source makes its calls with outside of a Transport.
 func standalone() *endpoint {
-	return &endpoint{answers: AnswerNames{}.withDefaults(), base: http.DefaultTransport, now: time.Now, timeout: attemptTimeout}
+	return &endpoint{answers: AnswerNames{}.withDefaults(), base: http.DefaultTransport, now: time.Now, timeout: attemptTimeout, clock: new(clock)}
 }
 
 // An AuthHandler gets an access token for the user id from the caller's own
