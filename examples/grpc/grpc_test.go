@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -240,8 +241,8 @@ func TestTheClientRenewsItsToken(t *testing.T) {
 		reason    jwterrors.Reason
 	}{
 		{"not while it is good", iss.Token(t, "api:read", time.Hour), "Get", 0, codes.OK, ""},
-		{"before it expires", iss.Token(t, "api:read", 5*time.Second), "Get", 1, codes.OK, ""},
-		{"before it expires, for a stream", iss.Token(t, "api:read", 5*time.Second), "Watch", 1, codes.OK, ""},
+		{"when it has expired", iss.Token(t, "api:read", -time.Second), "Get", 1, codes.OK, ""},
+		{"when it has expired, for a stream", iss.Token(t, "api:read", -time.Second), "Watch", 1, codes.OK, ""},
 		{"when the server asks for it", another.Token(t, "api:read", time.Hour), "Get", 1, codes.OK, ""},
 		{"not when that cannot help", iss.Token(t, "api:read", time.Hour), "Delete", 0, codes.PermissionDenied, jwterrors.ScopeInsufficient},
 	} {
@@ -251,7 +252,7 @@ func TestTheClientRenewsItsToken(t *testing.T) {
 				refreshes.Add(1)
 				return refresher.Tokens{AccessToken: iss.Token(t, "api:read", time.Hour)}, nil
 			})}
-			conn := dial(t, iss, &ran, grpc.WithPerRPCCredentials(b), grpc.WithUnaryInterceptor(b.retry))
+			conn := dial(t, iss, &ran, grpc.WithPerRPCCredentials(b), grpc.WithUnaryInterceptor(b.unary))
 			_, err := call(t.Context(), conn, tt.method)
 			want(t, err, tt.code, tt.reason)
 			if refreshes.Load() != tt.refreshes {
@@ -270,18 +271,102 @@ func TestACallThatGetsNoTokenSaysWhatToDo(t *testing.T) {
 	}{
 		{"the issuer is down: try later", errors.New("no route to host"), codes.Unavailable},
 		{"the session is over: log in", jwterrors.SessionRevoked, codes.Unauthenticated},
+		{"a person must mend the client", jwterrors.ClientInvalid, codes.Internal},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var ran atomic.Int64
-			b := bearer{InsecureAllowPlaintext: true, session: session(t, iss.Token(t, "api:read", 5*time.Second), func() (refresher.Tokens, error) {
+			b := bearer{InsecureAllowPlaintext: true, session: session(t, iss.Token(t, "api:read", -time.Second), func() (refresher.Tokens, error) {
 				return refresher.Tokens{}, tt.err
 			})}
-			conn := dial(t, iss, &ran, grpc.WithPerRPCCredentials(b), grpc.WithUnaryInterceptor(b.retry))
+			conn := dial(t, iss, &ran, grpc.WithPerRPCCredentials(b), grpc.WithUnaryInterceptor(b.unary))
 			_, err := call(t.Context(), conn, "Get")
 			if status.Code(err) != tt.code || ran.Load() != 0 {
 				t.Errorf("got %v, want %v; the handler ran %d times", err, tt.code, ran.Load())
 			}
 		})
+	}
+}
+
+// Calls that are refused together cost one refresh, and are all answered: also the
+// second time, since the token of the first was accepted.
+func TestARefusalCostsOneRefresh(t *testing.T) {
+	var revoked sync.Map // tokens
+	iss := exampletest.NewIssuer(t, func(c *middleware.Config) {
+		c.Validate = func(_ context.Context, claims *middleware.Claims) error {
+			if _, ok := revoked.Load(claims.ExpiresAt.Unix()); ok {
+				return jwterrors.TokenInvalidated
+			}
+			return nil
+		}
+	})
+	life := time.Hour
+	next := func() string {
+		life += time.Minute
+		return iss.Token(t, "api:read", life)
+	}
+	var ran, refreshes atomic.Int64
+	b := bearer{InsecureAllowPlaintext: true, session: session(t, next(), func() (refresher.Tokens, error) {
+		refreshes.Add(1)
+		return refresher.Tokens{AccessToken: next()}, nil
+	})}
+	conn := dial(t, iss, &ran, grpc.WithPerRPCCredentials(b), grpc.WithUnaryInterceptor(b.unary))
+	for n := range int64(3) {
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if answer, err := call(t.Context(), conn, "Get"); err != nil || answer != "order 7 of alice" {
+					t.Errorf("got %q, %v", answer, err)
+				}
+			})
+		}
+		wg.Wait()
+		if refreshes.Load() != n || ran.Load() != 100*(n+1) {
+			t.Errorf("%d refreshes and %d calls, want %d and %d", refreshes.Load(), ran.Load(), n, 100*(n+1))
+		}
+		tokens, _ := b.session.Tokens()
+		revoked.Store(tokens.Expiry.Unix(), true)
+	}
+}
+
+// A server that takes no token at all costs one refresh, not one for each call,
+// also when another accepts them.
+func TestAServerThatRefusesEverythingCostsOneRefresh(t *testing.T) {
+	iss := exampletest.NewIssuer(t)
+	var ran, refreshes atomic.Int64
+	b := bearer{InsecureAllowPlaintext: true, session: session(t, iss.Token(t, "api:read", time.Hour), func() (refresher.Tokens, error) {
+		refreshes.Add(1)
+		return refresher.Tokens{AccessToken: iss.Token(t, "api:read", time.Hour)}, nil
+	})}
+	options := []grpc.DialOption{grpc.WithPerRPCCredentials(b), grpc.WithUnaryInterceptor(b.unary)}
+	good, bad := dial(t, iss, &ran, options...), dial(t, exampletest.NewIssuer(t), &ran, options...)
+	for range 10 {
+		_, err := call(t.Context(), good, "Get")
+		want(t, err, codes.OK, "")
+		_, err = call(t.Context(), bad, "Get")
+		want(t, err, codes.Unauthenticated, jwterrors.TokenSignatureInvalid)
+	}
+	if refreshes.Load() != 1 {
+		t.Errorf("%d refreshes, want 1", refreshes.Load())
+	}
+}
+
+// What was sent on a stream is gone, so that it fails; the next one has a new token.
+func TestAStreamThatWasRefusedIsFollowedByAGoodOne(t *testing.T) {
+	iss, another := exampletest.NewIssuer(t), exampletest.NewIssuer(t)
+	var ran, refreshes atomic.Int64
+	b := bearer{InsecureAllowPlaintext: true, session: session(t, another.Token(t, "api:read", time.Hour), func() (refresher.Tokens, error) {
+		refreshes.Add(1)
+		return refresher.Tokens{AccessToken: iss.Token(t, "api:read", time.Hour)}, nil
+	})}
+	conn := dial(t, iss, &ran, grpc.WithPerRPCCredentials(b), grpc.WithStreamInterceptor(b.stream))
+	_, err := call(t.Context(), conn, "Watch")
+	want(t, err, codes.Unauthenticated, jwterrors.TokenSignatureInvalid)
+	for deadline := time.Now().Add(10 * time.Second); refreshes.Load() == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond) // nobody waits for it
+	}
+	answer, err := call(t.Context(), conn, "Watch")
+	if err != nil || answer != "order 7 of alice" {
+		t.Errorf("got %q, %v", answer, err)
 	}
 }
 

@@ -59,8 +59,8 @@ func main() {
 		log.Fatal(err)
 	}
 	b := bearer{session: session, InsecureAllowPlaintext: true} // on loopback
-	conn := must(grpc.NewClient(listener.Addr().String(), grpc.WithPerRPCCredentials(b), grpc.WithUnaryInterceptor(b.retry),
-		grpc.WithTransportCredentials(insecure.NewCredentials())))
+	conn := must(grpc.NewClient(listener.Addr().String(), grpc.WithPerRPCCredentials(b),
+		grpc.WithUnaryInterceptor(b.unary), grpc.WithStreamInterceptor(b.stream), grpc.WithTransportCredentials(insecure.NewCredentials())))
 	defer conn.Close()
 
 	for _, method := range []string{"Get", "Delete"} {
