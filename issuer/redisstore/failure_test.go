@@ -288,3 +288,163 @@ func TestNewReportsEveryMistake(t *testing.T) {
 	_, err = redisstore.New(redisstore.Config{Client: ring})
 	assert.ErrorContains(t, err, "Ring")
 }
+
+// A cut loses one command, before it is sent, or its answer.
+type cut struct {
+	at      int  // the command that it hits
+	answer  bool // the server has it
+	counted int
+}
+
+var errCut = errors.New("the connection was cut")
+
+func (c *cut) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *cut) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		return c.hit(func() error { return next(ctx, cmd) }, cmd)
+	}
+}
+
+func (c *cut) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		return c.hit(func() error { return next(ctx, cmds) }, cmds...)
+	}
+}
+
+func (c *cut) hit(next func() error, cmds ...redis.Cmder) error {
+	c.counted++
+	if c.counted != c.at+1 {
+		return next()
+	}
+	if c.answer {
+		_ = next()
+	}
+	for _, cmd := range cmds {
+		cmd.SetErr(errCut)
+	}
+	return errCut
+}
+
+func TestALoginThatIsCutOffAnywhereReplacesAllOrNothing(t *testing.T) {
+	ctx := t.Context()
+	for _, answer := range []bool{false, true} {
+		for at, done := 0, false; !done; at++ {
+			require.Less(t, at, 20)
+			t.Run(fmt.Sprintf("command %d, its answer: %v", at, answer), func(t *testing.T) {
+				whole, prefix := shared(t)
+				client := connect(t, sharedURL())
+				c := &cut{at: at, answer: answer}
+				client.AddHook(c)
+				st := newStore(t, whole, prefix)
+				old, s := newSession("alice"), newSession("alice")
+				require.NoError(t, st.Create(ctx, old))
+				_, err := newStore(t, client, prefix).Replace(ctx, s)
+				if done = err == nil; !done {
+					require.ErrorIs(t, err, errCut)
+				}
+				got, err := st.Get(ctx, s.ID) // before the other one
+				there := err == nil
+				if !there {
+					require.ErrorIs(t, err, issuer.ErrNoSession)
+				}
+				before, err := st.Get(ctx, old.ID)
+				require.NoError(t, err)
+				assert.Equal(t, there, !before.RevokedAt.IsZero(), "both parts were done or neither")
+				assert.True(t, got.RevokedAt.IsZero())
+				live, err := st.List(ctx, "alice", time.Now())
+				require.NoError(t, err)
+				require.Len(t, live, 1)
+				last, err := st.RevokeSubject(ctx, "alice", "", time.Now())
+				require.NoError(t, err)
+				assert.Equal(t, []string{live[0].ID}, last)
+				again := s
+				again.AuthTime = time.Now().Add(time.Minute)
+				if there {
+					assert.ErrorIs(t, st.Create(ctx, again), issuer.ErrSessionExists)
+				}
+			})
+		}
+	}
+}
+
+// The client sends a command again when its answer is lost: that must not be taken
+// for another login.
+func TestACommandWhoseAnswerIsLostIsSentAgain(t *testing.T) {
+	client, prefix := shared(t)
+	host := strings.TrimPrefix(client.Options().Addr, "redis://")
+	for at := range 4 {
+		p := newProxy(t, host)
+		through := connect(t, "redis://"+p.address)
+		st := newStore(t, through, prefix)
+		require.NoError(t, st.Create(t.Context(), newSession("bob"))) // the scripts are known
+		p.loseAnswer.Store(int64(at) + 1)
+		s := newSession("alice")
+		_, err := st.Replace(t.Context(), s)
+		require.NoError(t, err, "answer %d was lost", at)
+		live, err := st.List(t.Context(), "alice", time.Now())
+		require.NoError(t, err)
+		require.Len(t, live, 1)
+		require.Equal(t, s.ID, live[0].ID)
+	}
+}
+
+// A twice sends one command again when something else has happened.
+type twice struct {
+	at, counted int
+	between     func()
+}
+
+func (h *twice) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *twice) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		h.counted++
+		if h.counted == h.at+1 {
+			_ = next(ctx, cmd)
+			h.between()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (h *twice) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func TestACommandThatIsSentAgainAfterAnotherLogin(t *testing.T) {
+	for at := range 3 { // what begins, decides and finishes
+		client, prefix := shared(t)
+		st := newStore(t, client, prefix)
+		require.NoError(t, st.Create(t.Context(), newSession("alice"))) // the scripts are known
+		next := newSession("alice")
+		through := connect(t, sharedURL())
+		through.AddHook(&twice{at: at, between: func() {
+			_, err := st.Replace(t.Context(), next)
+			require.NoError(t, err)
+		}})
+		s := newSession("alice")
+		_, err := newStore(t, through, prefix).Replace(t.Context(), s)
+		require.NoError(t, err)
+		live, err := st.List(t.Context(), "alice", time.Now())
+		require.NoError(t, err)
+		require.Len(t, live, 1, "the last login")
+		last := next
+		if at == 0 {
+			last = s
+		}
+		require.Equal(t, last.ID, live[0].ID)
+	}
+}
+
+func TestClaimsOfAnySize(t *testing.T) {
+	st := sharedStore(t)
+	for _, size := range []int{64, 65, 2048, 2049, 1 << 20} {
+		s := newSession("alice")
+		s.Claims = json.RawMessage(`"` + strings.Repeat("x", size-2) + `"`)
+		require.NoError(t, st.Create(t.Context(), s))
+		got, err := st.Get(t.Context(), s.ID)
+		require.NoError(t, err)
+		require.Equal(t, s.Claims, got.Claims)
+	}
+}
