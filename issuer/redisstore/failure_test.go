@@ -334,6 +334,7 @@ func TestALoginThatIsCutOffAnywhereReplacesAllOrNothing(t *testing.T) {
 			t.Run(fmt.Sprintf("command %d, its answer: %v", at, answer), func(t *testing.T) {
 				whole, prefix := shared(t)
 				client := connect(t, sharedURL())
+				require.NoError(t, client.Ping(ctx).Err()) // a new connection has commands of its own
 				c := &cut{at: at, answer: answer}
 				client.AddHook(c)
 				st := newStore(t, whole, prefix)
@@ -419,6 +420,7 @@ func TestACommandThatIsSentAgainAfterAnotherLogin(t *testing.T) {
 		require.NoError(t, st.Create(t.Context(), newSession("alice"))) // the scripts are known
 		next := newSession("alice")
 		through := connect(t, sharedURL())
+		require.NoError(t, through.Ping(t.Context()).Err()) // a new connection has commands of its own
 		through.AddHook(&twice{at: at, between: func() {
 			_, err := st.Replace(t.Context(), next)
 			require.NoError(t, err)
