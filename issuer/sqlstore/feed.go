@@ -144,8 +144,6 @@ func (f *Feed) deny(ctx context.Context, told error, kind, value string, issuedB
 		return errors.Join(told, errors.New("sqlstore: deny: the identifier is empty"))
 	case len(value) > maxSubject:
 		return errors.Join(told, errors.New("sqlstore: deny: the identifier is longer than its column"))
-	case f.over(until):
-		return told
 	}
 	ends := microsUp(until)
 	query := f.dialect.bind(fmt.Sprintf(f.dialect.deny, write))

@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -60,7 +61,10 @@ type list struct {
 	told   map[string]time.Time
 	calls  int
 	synced time.Time
+	times  int           // that it was told so
+	first  int           // how many it held when it was first told so
 	next   chan struct{} // closed by the next Synced
+	full   error
 }
 
 func newList() *list { return &list{told: map[string]time.Time{}, next: make(chan struct{})} }
@@ -70,7 +74,7 @@ func (l *list) add(key string, until time.Time) error {
 	defer l.mu.Unlock()
 	l.told[key] = until
 	l.calls++
-	return nil
+	return l.full
 }
 
 func (l *list) DenySession(_ context.Context, sid string, until time.Time) error {
@@ -89,6 +93,9 @@ func (l *list) Synced(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.synced = at
+	if l.times++; l.times == 1 {
+		l.first = len(l.told)
+	}
 	close(l.next)
 	l.next = make(chan struct{})
 }
@@ -284,8 +291,7 @@ func TestDenialsThatAreOverAreRemovedAFewAtATime(t *testing.T) {
 			return left
 		}
 		assert.Equal(t, 1202, look(), "nothing is over")
-		told, _, _, _ := reader.get()
-		assert.Equal(t, 1202, told)
+		assert.Equal(t, 1202, reader.first, "more than it reads at once")
 
 		ahead.Store(int64(time.Until(until) + 9*time.Minute))
 		assert.Equal(t, 1202, look(), "verifiers may have a leeway and clocks that are behind")
@@ -446,13 +452,29 @@ func TestAWakeThatIsClosedIsHeardOnce(t *testing.T) {
 	close(wake)
 	l := newList()
 	runFeed(t, feedOn(t, sqlite, db, sqlstore.FeedConfig{Mirror: l, Interval: time.Hour, Wake: wake}))
-	l.inStep(t, time.Time{})
-	_, _, first, _ := l.get()
-	l.inStep(t, first)
-	_, _, second, _ := l.get()
+	times := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.times
+	}
+	eventually(t, "it looks twice", func() bool { return times() == 2 })
 	for n := range 50 { // each waits for the one connection, behind a Run that would not stop
 		require.NoError(t, feedOn(t, sqlite, db, sqlstore.FeedConfig{Mirror: newList()}).DenyToken(t.Context(), strconv.Itoa(n), inAnHour()))
 	}
-	_, _, last, _ := l.get()
-	assert.Equal(t, second, last)
+	assert.Equal(t, 2, times())
+}
+
+func TestAFullMirrorIsAnErrorThoughOthersAreTold(t *testing.T) {
+	ctx, full := t.Context(), errors.New("full")
+	_, db := newStore(t, sqlite)
+	l, other := newList(), newList()
+	l.full = full
+	f := feedOn(t, sqlite, db, sqlstore.FeedConfig{Mirror: l})
+	require.ErrorIs(t, f.DenySession(ctx, "s", inAnHour()), full)
+	require.ErrorIs(t, f.DenyToken(ctx, "t", inAnHour()), full)
+	require.ErrorIs(t, f.DenySubject(ctx, "u", inAnHour(), inAnHour()), full)
+	runFeed(t, feedOn(t, sqlite, db, sqlstore.FeedConfig{Mirror: other}))
+	other.inStep(t, time.Now())
+	told, _, _, _ := other.get()
+	assert.Equal(t, 3, told)
 }
