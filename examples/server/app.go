@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/tokenloop/tokenloop/issuer"
@@ -20,17 +21,23 @@ import (
 // they share.
 type app struct {
 	http.Handler
-	ring   *issuer.KeyRing
-	store  *storage
-	events *issuer.EventQueue
-	alg    string
-	log    *slog.Logger
-	now    func() time.Time
+	ring     *issuer.KeyRing
+	store    *storage
+	feed     feed // nil where nothing is denied elsewhere
+	denylist *middleware.Denylist
+	events   *issuer.EventQueue
+	alg      string
+	log      *slog.Logger
+	now      func() time.Time
 }
 
 // requestTimeout is how long a request may wait for a database that does not
 // answer. Then the answer is 503, and the client tries again.
 const requestTimeout = 10 * time.Second
+
+// maxDenylistAge is how long the API goes on without the database that says whose
+// tokens were denied. Then it answers 503.
+const maxDenylistAge = time.Minute
 
 // triesOfAlice is more than the default: there is one user, and whoever tries the
 // server out plays everybody who gets the password wrong.
@@ -72,7 +79,17 @@ func (a *app) build(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	denylist := middleware.NewDenylist(middleware.DenylistOptions{Now: a.now})
+	var denier issuer.Denier
+	if a.store.feed == nil {
+		a.denylist = middleware.NewDenylist(middleware.DenylistOptions{Now: a.now})
+		denier = a.denylist
+	} else {
+		a.denylist = middleware.NewDenylist(middleware.DenylistOptions{MaxAge: maxDenylistAge, Now: a.now})
+		if a.feed, err = a.store.feed(a.denylist); err != nil {
+			return err
+		}
+		denier = a.feed
+	}
 	a.events, err = issuer.NewEventQueue(issuer.EventQueueConfig{Handle: a.event, Logger: log})
 	if err != nil {
 		return err
@@ -90,7 +107,7 @@ func (a *app) build(ctx context.Context, o options) error {
 	iss, err := issuer.New(issuer.Config{
 		Issuer: o.issuer, Audience: []string{o.audience}, Keys: a.ring,
 		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: a.store,
-		Authenticate: users.Authenticate, Register: users.Register, Denylist: denylist, ClientID: mobileID,
+		Authenticate: users.Authenticate, Register: users.Register, Denylist: denier, ClientID: mobileID,
 		AccessTTL: o.accessTTL, RefreshTTL: o.refreshTTL, Grace: orNegative(o.grace),
 		Clients: clients(), Grants: []string{issuer.GrantRefreshToken, issuer.GrantClientCredentials, issuer.GrantAuthorizationCode},
 		AuthorizationEndpoint: authorizationEndpoint(o.issuer),
@@ -108,7 +125,7 @@ func (a *app) build(ctx context.Context, o options) error {
 	}
 	auth, err := middleware.New(middleware.Config{
 		Keys: keys, Issuer: o.issuer, Audience: []string{o.audience}, Issuers: others(o.trust),
-		Leeway: orNegative(o.leeway), Revocations: denylist, Realm: "api", Logger: log, Now: a.now,
+		Leeway: orNegative(o.leeway), Revocations: a.denylist, Realm: "api", Logger: log, Now: a.now,
 	})
 	if err != nil {
 		return err
@@ -234,11 +251,34 @@ func clients() []issuer.Client {
 	}
 }
 
-// background removes expired sessions until ctx is done.
+// background removes expired sessions, and hears what other servers deny, until
+// ctx is done.
 func (a *app) background(ctx context.Context) {
+	var all sync.WaitGroup
+	defer all.Wait()
 	if a.store.clean != nil {
-		_ = a.store.clean(ctx) // its only error is that of ctx
+		all.Go(func() { _ = a.store.clean(ctx) }) // its only error is that of ctx
 	}
+	if a.feed != nil {
+		all.Go(func() { _ = a.feed.Run(ctx) }) // the same
+	}
+}
+
+// inStep waits until it is known what other servers have denied.
+func (a *app) inStep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for a.feed != nil {
+		if _, ok := a.denylist.Age(); ok {
+			break
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("-store: %s: it does not tell what was denied: %w", a.store.name, ctx.Err())
+		}
+	}
+	return nil
 }
 
 // close is the last thing that happens to an app.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
+	"github.com/redis/go-redis/v9"
 )
 
 // An engine makes stores of a test's own.
@@ -23,7 +25,7 @@ type engine struct {
 
 var (
 	files   = []engine{{"SQLite", newSQLite}}
-	servers = []engine{{"PostgreSQL", newPostgres}, {"MySQL", newMySQL}}
+	servers = []engine{{"PostgreSQL", newPostgres}, {"MySQL", newMySQL}, {"Redis", newRedis}}
 	engines = append(files, servers...)
 )
 
@@ -52,10 +54,7 @@ func admin(t *testing.T, driver, source, statement string) {
 	}
 	defer db.Close()
 	if err := db.Ping(); err != nil {
-		if os.Getenv("TOKENLOOP_TEST_REQUIRE") != "" {
-			t.Fatalf("no server answers: %v", err)
-		}
-		t.Skip("no server of this engine answers")
+		missing(t, err)
 	}
 	if _, err := db.Exec(statement); err != nil {
 		t.Fatal(err)
@@ -90,6 +89,42 @@ func newMySQL(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return (&url.URL{Scheme: "mysql", User: url.UserPassword(c.User, c.Passwd), Host: c.Addr, Path: "/" + name}).String()
+}
+
+// newRedis returns the -store of a prefix.
+func newRedis(t *testing.T) string {
+	u, err := url.Parse(setting("TOKENLOOP_TEST_REDIS", "redis://127.0.0.1:6379"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	options, err := redis.ParseURL(u.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, prefix := redis.NewClient(options), newName()+":"
+	if err := client.Ping(t.Context()).Err(); err != nil {
+		missing(t, err)
+	}
+	t.Cleanup(func() {
+		ctx := context.Background()
+		for keys := client.Scan(ctx, 0, prefix+"*", 1000).Iterator(); keys.Next(ctx); {
+			client.Del(ctx, keys.Val())
+		}
+		client.Close()
+	})
+	q := u.Query()
+	q.Set("prefix", prefix)
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// missing skips a test for want of a server, or fails it where none may be missing.
+func missing(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("TOKENLOOP_TEST_REQUIRE") != "" {
+		t.Fatalf("no server answers: %v", err)
+	}
+	t.Skip("no server of this engine answers")
 }
 
 // A cable connects a server to its database, until it is pulled.

@@ -22,6 +22,7 @@
 //	-store sqlite:FILE                           a file, made when it is not there
 //	-store postgres://user:password@host/db      PostgreSQL, with the driver's parameters
 //	-store mysql://user:password@host/db         MySQL or MariaDB, with the driver's parameters: ?tls=true
+//	-store redis://:password@host:6379/0         Redis or Valkey, with the client's parameters, and ?prefix= for its keys
 //	-store memory:                               the memory of the process
 //
 // Without -store it is a SQLite file in the folder for temporary files, which the
@@ -83,7 +84,10 @@ func run(args []string) (err error) {
 	if a.store.brief {
 		log.Info("sessions end with this server; -store sqlite:FILE keeps them", "store", a.store.name)
 	}
-	go a.background(ctx)
+	defer inBackground(a.background)()
+	if err := a.inStep(ctx); err != nil {
+		return err
+	}
 	defer inBackground(a.tell)() // the last of all: requests tell of themselves
 	go rotateOnHangup(ctx, a, log)
 

@@ -33,14 +33,21 @@ const (
 type storage struct {
 	issuer.Store
 	accounts accounts
-	name     string                      // for the log, without a password
-	keyFile  string                      // keeps the master key beside the sessions; empty where nothing can
-	brief    bool                        // it ends with the process
-	clean    func(context.Context) error // removes what has expired; nil where the store does it by itself
+	name     string                            // for the log, without a password
+	keyFile  string                            // keeps the master key beside the sessions; empty where nothing can
+	feed     func(issuer.Mirror) (feed, error) // of what is denied; nil where there are no other servers
+	brief    bool                              // it ends with the process
+	clean    func(context.Context) error       // removes what has expired; nil where the store does it by itself
 	close    func() error
 }
 
-var errStore = errors.New("want memory:, sqlite:FILE, postgres://..., mysql://... or nothing, for a SQLite file of this run")
+// A feed tells all servers on a storage what one of them denies.
+type feed interface {
+	issuer.Denier
+	Run(context.Context) error
+}
+
+var errStore = errors.New("want memory:, sqlite:FILE, postgres://..., mysql://..., redis://... or nothing, for a SQLite file of this run")
 
 // openStorage opens what where names and brings its tables up to date. Its errors
 // hold no password and have one line.
@@ -55,10 +62,10 @@ func openStorage(ctx context.Context, where string, now func() time.Time, log *s
 		store := &issuer.MemoryStore{Now: now}
 		st = &storage{Store: store, accounts: newMemoryAccounts(), name: where, brief: true, clean: store.Run, close: func() error { return nil }}
 	case where == "":
-		st, err = openTemporary(ctx, now)
+		st, err = openTemporary(ctx, now, log)
 	case scheme == "sqlite" && rest != "" && !strings.HasPrefix(rest, "//"):
-		st, err = openSQLite(ctx, rest, now)
-	case scheme == "postgres", scheme == "postgresql", scheme == "mysql":
+		st, err = openSQLite(ctx, rest, now, log)
+	case scheme == "postgres", scheme == "postgresql", scheme == "mysql", scheme == "redis", scheme == "rediss":
 		st, err = openURL(ctx, where, now, log)
 	default:
 		err = errStore
@@ -71,12 +78,12 @@ func openStorage(ctx context.Context, where string, now func() time.Time, log *s
 
 // openTemporary makes a SQLite file that is removed at the end. Whoever just tries
 // the server out has the real thing, and finds nothing of it in the way later.
-func openTemporary(ctx context.Context, now func() time.Time) (*storage, error) {
+func openTemporary(ctx context.Context, now func() time.Time, log *slog.Logger) (*storage, error) {
 	folder, err := os.MkdirTemp("", "tokenloop-")
 	if err != nil {
 		return nil, err
 	}
-	st, err := openSQLite(ctx, filepath.Join(folder, "sessions.db"), now)
+	st, err := openSQLite(ctx, filepath.Join(folder, "sessions.db"), now, log)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
@@ -85,12 +92,12 @@ func openTemporary(ctx context.Context, now func() time.Time) (*storage, error) 
 	return st, nil
 }
 
-func openSQLite(ctx context.Context, file string, now func() time.Time) (*storage, error) {
+func openSQLite(ctx context.Context, file string, now func() time.Time, log *slog.Logger) (*storage, error) {
 	db, err := sqlstore.OpenSQLite("sqlite", file)
 	if err != nil {
 		return nil, err
 	}
-	st, err := onSQL(ctx, db, sqlstore.SQLite, now)
+	st, err := onSQL(ctx, db, sqlstore.SQLite, now, log)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite:%s: %w", file, err)
 	}
@@ -105,18 +112,22 @@ func openURL(ctx context.Context, where string, now func() time.Time, log *slog.
 		// What url.Parse says holds the URL, and so the password.
 		return nil, errors.New("this is no URL like postgres://user:password@host:5432/database; in a password, write what is no letter and no digit as %XX")
 	}
-	var db *sql.DB
-	dialect := sqlstore.PostgreSQL
-	if u.Scheme == "mysql" {
-		dialect = sqlstore.MySQL
-		db, err = openMySQL(u, log)
-	} else {
-		db, err = openPostgres(where)
-	}
 	var st *storage
-	if err == nil {
-		sqlstore.SetPool(db, connections)
-		st, err = onSQL(ctx, db, dialect, now)
+	switch u.Scheme {
+	case "mysql":
+		var db *sql.DB
+		if db, err = openMySQL(u, log); err == nil {
+			sqlstore.SetPool(db, connections)
+			st, err = onSQL(ctx, db, sqlstore.MySQL, now, log)
+		}
+	case "redis", "rediss":
+		st, err = openRedis(ctx, *u, now)
+	default:
+		var db *sql.DB
+		if db, err = openPostgres(where); err == nil {
+			sqlstore.SetPool(db, connections)
+			st, err = onSQL(ctx, db, sqlstore.PostgreSQL, now, log)
+		}
 	}
 	name := u.Scheme + "://" + u.Host + u.EscapedPath()
 	if err != nil {
@@ -169,7 +180,7 @@ func openMySQL(u *url.URL, log *slog.Logger) (*sql.DB, error) {
 }
 
 // onSQL returns the storage in db, which it closes when there is an error.
-func onSQL(ctx context.Context, db *sql.DB, dialect sqlstore.Dialect, now func() time.Time) (*storage, error) {
+func onSQL(ctx context.Context, db *sql.DB, dialect sqlstore.Dialect, now func() time.Time, log *slog.Logger) (*storage, error) {
 	store, err := sqlstore.New(sqlstore.Config{DB: db, Dialect: dialect, Now: now})
 	if err == nil {
 		err = store.Migrate(ctx)
@@ -182,7 +193,10 @@ func onSQL(ctx context.Context, db *sql.DB, dialect sqlstore.Dialect, now func()
 		db.Close()
 		return nil, err
 	}
-	return &storage{Store: store, accounts: users, close: db.Close}, nil
+	denials := func(mirror issuer.Mirror) (feed, error) {
+		return sqlstore.NewFeed(sqlstore.FeedConfig{DB: db, Dialect: dialect, Mirror: mirror, Logger: log, Now: now})
+	}
+	return &storage{Store: store, accounts: users, feed: denials, close: db.Close}, nil
 }
 
 // inOneLine returns err as a driver's text, which may have several.
