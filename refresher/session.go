@@ -217,6 +217,7 @@ func (t *Transport) Resume() {
 		}
 		cur.session.failures.Store(0)
 		cur.gen.latched.Store(false)
+		cur.gen.reported.Store(false) // the app was told of a pause, and not that a token is wanted
 		next := *cur
 		next.failure = nil
 		if t.publish(cur, &next) {
