@@ -404,3 +404,181 @@ func TestARefreshForAnotherUserIsRefused(t *testing.T) {
 	assert.Equal(t, before.AccessToken, after.AccessToken)
 	assert.Equal(t, before.RefreshToken, after.RefreshToken)
 }
+
+// IT-12: the handler is asked on a context of the refresh, which has an end and
+// is not that of the first caller, and for the user of the session.
+func TestWhatAHandlerIsGiven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type key struct{}
+		var asked []string
+		tr := newTransport(t, refresher.Config{
+			Origins: []string{"https://api.example.com"}, MaxRetries: refresher.NoRetries, AttemptTimeout: 7 * time.Second,
+			Source: refresher.AuthHandler(func(ctx context.Context, id refresher.Identity) (refresher.AuthResponse, error) {
+				deadline, ok := ctx.Deadline()
+				assert.True(t, ok)
+				assert.Equal(t, 7*time.Second, time.Until(deadline))
+				assert.Nil(t, ctx.Value(key{}))
+				asked = append(asked, id.Email+"|"+id.UserID)
+				<-ctx.Done()
+				return refresher.AuthResponse{}, ctx.Err()
+			}),
+		})
+		ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, "x"), time.Second)
+		defer cancel()
+		start := time.Now()
+		assert.ErrorIs(t, tr.Identify(ctx, refresher.Email("alice@example.com")), context.DeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(start), "the caller leaves on its own context")
+		assert.ErrorIs(t, tr.Identify(t.Context(), refresher.UserID("user123")), jwterrors.TokenGenerationError)
+		assert.Equal(t, 8*time.Second, time.Since(start), "nobody waits for the first handler")
+		assert.Equal(t, []string{"alice@example.com|", "|user123"}, asked)
+	})
+}
+
+// IT-11, IT-16, IT-18, IT-19: naming another user drops what belongs to the one
+// before: the token in use, the handler's answer that is on its way, and the
+// requests that wait for it. Of that answer the handler hears that it failed.
+func TestNamingAnotherUserDropsWhatWasTheOldOnes(t *testing.T) {
+	alice, bob := refresher.Email("alice@example.com"), refresher.Email("bob@example.com")
+	for name, next := range map[string]func(t *testing.T, a *app, tr *refresher.Transport) error{
+		"asks for a token": func(t *testing.T, _ *app, tr *refresher.Transport) error { return tr.Identify(t.Context(), bob) },
+		"brings a token": func(t *testing.T, a *app, tr *refresher.Transport) error {
+			return tr.Identify(t.Context(), bob, refresher.WithTokens(refresher.Tokens{AccessToken: a.token(bob)}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := &app{}
+				store := &refresher.MemoryStore{}
+				var sent []string
+				tr := handled(t, a, func(r *http.Request) int { sent = append(sent, r.Header.Get("Authorization")); return 200 }, func(c *refresher.Config) { c.Store = store })
+				require.NoError(t, tr.Identify(t.Context(), alice))
+				first, _ := tr.Tokens()
+				late := make(chan struct{})
+				a.set(func(id refresher.Identity) (string, error) {
+					if id == alice {
+						<-late
+					}
+					return a.token(id), nil
+				})
+				time.Sleep(time.Hour) // so that requests wait
+				waiting := make(chan error, 10)
+				for range 10 {
+					go func() { _, err := get(t.Context(), &http.Client{Transport: tr}, remote); waiting <- err }()
+				}
+				synctest.Wait()
+				require.NoError(t, next(t, a, tr))
+				for range 10 {
+					assert.ErrorIs(t, <-waiting, jwterrors.LoggedOut, "they were alice's requests")
+				}
+				close(late)
+				synctest.Wait()
+				status, err := get(t.Context(), tr.Client(), remote)
+				require.NoError(t, err)
+				assert.Equal(t, 200, status)
+				synctest.Wait()
+				now, _ := tr.Tokens()
+				assert.Equal(t, bob, now.Identity)
+				assert.Equal(t, []string{"Bearer " + now.AccessToken}, sent)
+				assert.NotEqual(t, first.AccessToken, now.AccessToken)
+				assert.Equal(t, now, must(store.Load(t.Context())), "nor is alice's in the store")
+				asked, told := a.log()
+				want := []string{"AUTH_LOGGED_OUT", "AUTH_LOGGED_OUT"}
+				if len(asked) == 3 { // bob's was fetched, too
+					want = append(want, "success")
+				}
+				assert.ElementsMatch(t, want, told, "each token has one outcome")
+			})
+		})
+	}
+}
+
+// IT-25: a token that is held and good is all that is needed, for a new user,
+// too, when it was brought along (IT-26).
+func TestATokenThatIsHeldSuppressesTheHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &app{}
+		tr := handled(t, a, ok, nil)
+		id := refresher.Email("alice@example.com")
+		for range 5 {
+			require.NoError(t, tr.Identify(t.Context(), id, refresher.WithTokens(refresher.Tokens{AccessToken: a.token(id)})))
+			for range 100 {
+				status, err := get(t.Context(), tr.Client(), remote)
+				require.NoError(t, err)
+				require.Equal(t, 200, status)
+			}
+		}
+		asked, _ := a.log()
+		assert.Empty(t, asked)
+		time.Sleep(time.Hour)
+		_, err := get(t.Context(), tr.Client(), remote)
+		require.NoError(t, err)
+		asked, _ = a.log()
+		assert.Len(t, asked, 1, "until it expires")
+	})
+}
+
+// While Identify waits for the handler, the app can hand the token in itself: it
+// belongs to the user that was named, whoever said so.
+func TestTokensForTheUserThatWasNamedContinueTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &app{}
+		never := make(chan struct{})
+		defer close(never)
+		a.set(func(refresher.Identity) (string, error) { <-never; return "", nil })
+		tr := handled(t, a, ok, nil)
+		id := refresher.Email("alice@example.com")
+		done := make(chan error, 2)
+		go func() { done <- tr.Identify(t.Context(), id) }()
+		synctest.Wait()
+		go func() { _, err := get(t.Context(), &http.Client{Transport: tr}, remote); done <- err }()
+		synctest.Wait()
+		require.NoError(t, tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: a.token(id)}))
+		assert.NoError(t, <-done)
+		assert.NoError(t, <-done)
+	})
+}
+
+// IT-16: of a token that was never used exactly one callback is told as well.
+func TestTheCallbacksOfATokenThatWasNeverUsed(t *testing.T) {
+	id := refresher.Email("alice@example.com")
+	for name, c := range map[string]struct {
+		end  func(t *testing.T, tr *refresher.Transport)
+		want []string
+	}{
+		"expired": {func(t *testing.T, tr *refresher.Transport) {
+			time.Sleep(time.Hour)
+			_, err := get(t.Context(), tr.Client(), remote)
+			require.NoError(t, err)
+		}, []string{"AUTH_TOKEN_EXPIRED", "success"}},
+		"replaced by a new session": {func(t *testing.T, tr *refresher.Transport) {
+			require.NoError(t, tr.Identify(t.Context(), id))
+			_, err := get(t.Context(), tr.Client(), remote)
+			require.NoError(t, err)
+		}, []string{"AUTH_LOGGED_OUT", "success"}},
+		"logged out": {func(t *testing.T, tr *refresher.Transport) { require.NoError(t, tr.Logout(t.Context())) }, []string{"AUTH_LOGGED_OUT"}},
+		"replaced while its first request is under way": {func(t *testing.T, tr *refresher.Transport) {
+			status := make(chan int)
+			go func() { s, _ := get(t.Context(), tr.Client(), remote+"slow"); status <- s }()
+			time.Sleep(time.Millisecond)
+			require.NoError(t, tr.Refresh(t.Context()))
+			assert.Equal(t, 200, <-status)
+		}, []string{"success"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := &app{}
+				tr := handled(t, a, func(r *http.Request) int {
+					if r.URL.Path == "/slow" {
+						time.Sleep(time.Second)
+					}
+					return 200
+				}, nil)
+				require.NoError(t, tr.Identify(t.Context(), id))
+				c.end(t, tr)
+				synctest.Wait()
+				_, told := a.log()
+				assert.Equal(t, c.want, told)
+			})
+		})
+	}
+}

@@ -734,6 +734,85 @@ func TestACloseEndsARefresh(t *testing.T) {
 	})
 }
 
+// NV-01: a token travels as a bearer token (RFC 6750, Section 2.1), once, with the
+// scheme spelt like that.
+func TestATokenTravelsAsABearerToken(t *testing.T) {
+	s := newService()
+	tr := offline(t, s, nil)
+	login(t, tr)
+	tokens, _ := tr.Tokens()
+	var sent []string
+	s.hookCall(func(_ http.ResponseWriter, r *http.Request) bool {
+		sent = append(sent, r.Header["Authorization"]...)
+		assert.NotContains(t, r.URL.String(), tokens.AccessToken)
+		return true
+	})
+	_, err := get(t.Context(), tr.Client(), api)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"Bearer " + tokens.AccessToken}, sent)
+}
+
+// NV-13: when a refresh yields nothing, whatever the reason, the caller has the
+// original answer, whole, and its request was sent once.
+func TestARefreshThatYieldsNothingHandsBackTheAnswer(t *testing.T) {
+	for name, c := range map[string]struct {
+		source func(context.Context, refresher.Tokens) (refresher.Tokens, error)
+		ends   bool
+	}{
+		"nothing": {func(context.Context, refresher.Tokens) (refresher.Tokens, error) { return refresher.Tokens{}, nil }, false},
+		"an error": {func(context.Context, refresher.Tokens) (refresher.Tokens, error) {
+			return refresher.Tokens{}, errors.New("boom")
+		}, false},
+		"a panic": {func(context.Context, refresher.Tokens) (refresher.Tokens, error) { panic("boom") }, false},
+		"what is no token": {func(context.Context, refresher.Tokens) (refresher.Tokens, error) {
+			return refresher.Tokens{AccessToken: "a b"}, nil
+		}, false},
+		"the end of a session": {func(context.Context, refresher.Tokens) (refresher.Tokens, error) {
+			return refresher.Tokens{}, jwterrors.SessionRevoked
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newService()
+			tr := offline(t, s, func(config *refresher.Config) {
+				config.Source, config.MaxRetries = sourceFunc(c.source), refresher.NoRetries
+			})
+			login(t, tr)
+			s.expire()
+			resp, err := tr.Client().Post(api, "text/plain", strings.NewReader("a body"))
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			assert.Equal(t, 401, resp.StatusCode)
+			assert.Contains(t, resp.Header.Get("WWW-Authenticate"), "AUTH_TOKEN_EXPIRED")
+			assert.Contains(t, string(must(io.ReadAll(resp.Body))), "AUTH_TOKEN_EXPIRED")
+			assert.EqualValues(t, 1, s.calls.Load())
+			_, active := tr.Tokens()
+			assert.Equal(t, c.ends, !active)
+		})
+	}
+}
+
+// NV-15: when a refresh has ended, well or not, the place is free for the next.
+func TestARefreshThatHasEndedMakesRoomForTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		tr := offline(t, s, func(c *refresher.Config) { c.MaxRetries = refresher.NoRetries })
+		login(t, tr)
+		for n := 1; n <= 10; n++ {
+			fails := n%2 == 1
+			s.hookRefresh(func(w http.ResponseWriter, _ *http.Request) bool {
+				if fails {
+					w.WriteHeader(503)
+				}
+				return fails
+			})
+			s.expire()
+			crowd(20, func(int) bool { _, err := get(t.Context(), tr.Client(), api); return err == nil })
+			assert.EqualValues(t, n, s.refreshes.Load(), "one each")
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
 func TestRefreshByHand(t *testing.T) {
 	s := newService()
 	tr := offline(t, s, nil)

@@ -42,9 +42,11 @@ func standalone() *endpoint {
 type AuthHandler func(ctx context.Context, id Identity) (AuthResponse, error)
 
 // An AuthResponse is an access token, and whom to tell about it. Of OnSuccess
-// and OnFailure no more than one is called, and that once: OnSuccess when a
-// request was answered, OnFailure when the token was refused, here or by a
-// server. Either may be nil.
+// and OnFailure one is called, and that once: OnSuccess when a request was
+// answered, OnFailure when the token was refused, here or by a server, and when
+// it has expired or its session has ended before anybody knew. Neither is called
+// for an empty Token, and for one that was replaced before its time and never
+// used. Either may be nil.
 type AuthResponse struct {
 	Token     string
 	OnSuccess func()

@@ -168,6 +168,13 @@ func (t *Transport) publish(old, next *state) bool {
 		return false
 	}
 	if old.gen != next.gen {
+		if out := old.tokens.outcome; out != nil { // whoever still wants to know does not learn more
+			if old.session != next.session {
+				out.tell(&t.events, jwterrors.LoggedOut)
+			} else if !old.usable(t.now()) {
+				out.tell(&t.events, jwterrors.TokenExpired)
+			}
+		}
 		if f := old.gen.flight.Load(); f != nil {
 			f.finish(nil)
 			f.abandon()
