@@ -138,7 +138,6 @@ func (t *Transport) Logout(ctx context.Context) error {
 	if old.session.epoch > sess.epoch {
 		return nil // a later login has replaced the session
 	}
-	old.tokens.outcome.tell(&t.events, jwterrors.LoggedOut)
 	// First the queue, then the store: who is killed in between has the tokens
 	// in both, and not in none.
 	send := t.hangUp(ctx, old.tokens)

@@ -44,7 +44,7 @@ func (e *tokenEndpoint) RoundTrip(r *http.Request) (*http.Response, error) {
 		status, body = 401, `{"error":"invalid_token"}`
 	}
 	return &http.Response{
-		StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}},
+		StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}, "Date": {time.Now().UTC().Format(http.TimeFormat)}},
 		Body: io.NopCloser(strings.NewReader(body)), Request: r,
 	}, nil
 }
