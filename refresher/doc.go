@@ -63,4 +63,37 @@
 // token in an error or a log beyond its first 20 characters.
 //
 // A Transport serves one session. Use one for each user and for each API.
+//
+// # Coming from Alamofire
+//
+// What an AuthenticationInterceptor of Alamofire does, whether a Transport does it,
+// and the tests that show it. The refresher/oauth2x module has a table like this for
+// golang.org/x/oauth2.
+//
+//	adapt           Holds: every request gets the credential, here as a bearer token.
+//	                TestTheLoopOverRealHTTP
+//	no credential   Differs: before a session there is no missingCredential; requests go out as they are.
+//	                After one they fail with AUTH_LOGGED_OUT.
+//	                TestTheLoopOverRealHTTP TestTheServersVerdictEndsTheSession
+//	requiresRefresh Differs: nobody waits while the old token is good. An expired one is waited for.
+//	                TestATokenIsRenewedBeforeItExpires
+//	didRequest      Holds: what counts as a refusal can be said (Refusals); a 401 otherwise.
+//	                TestOnlyRefusalsRefresh TestRefusalsAreConfigurable
+//	isRequest       Holds: a late refusal of an older token is answered with the newer one, without a refresh.
+//	                TestLateRefusalsOfAnOldTokenCostNothing
+//	queue           Holds: one refresh, and all who wait go on with what it brought. Differs: each may leave.
+//	                TestTenThousandRefusalsCostOneRefresh TestTheFirstCallerMayLeave
+//	retry           Differs: once. There, a request is sent again for as long as it is refused.
+//	                TestARequestIsRetriedOnceAndThenNoMore
+//	failure         Holds: all who wait hear of it. Differs: whoever has an answer gets that, not the
+//	                error; and unless it was the server's verdict it is tried again, with backoff.
+//	                TestAFailingEndpointIsCalledOncePerStep TestTheServersVerdictEndsTheSession
+//	new credential  Holds: SetTokens releases who waits, and lifts the failure.
+//	                TestTokensFromTheAppReleaseWhoWaits TestPushModeWaitsForSetTokens
+//	excessive       Differs: there is no RefreshWindow of 5 in 30 seconds. A fresh token that is refused is
+//	                not replaced, a useless answer waits for its backoff, and MaxFailures ends it; tokens
+//	                that are good for a request each are got, since the requests are answered.
+//	                TestExcessiveRefreshes TestTenFailedGenerationsInARowAreEnough
+//	other hosts     Differs: the token goes to Origins alone; there, to every request of the session.
+//	                TestOnlyOriginsRefusesTheOthers TestRedirectsNeverCarryTheTokenElsewhere
 package refresher
