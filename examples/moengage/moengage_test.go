@@ -132,7 +132,7 @@ func TestListenersUnderLoad(t *testing.T) {
 			go func() {
 				defer close(again)
 				for range 100 {
-					c.registerAuthenticationListener(listener)
+					c.registerAuthenticationListener(func(*sdk, *jwterrors.Error) {})()
 				}
 			}()
 			c.track()

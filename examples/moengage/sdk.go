@@ -29,8 +29,7 @@ type sdkConfig struct {
 type sdk struct {
 	config    sdkConfig
 	transport *refresher.Transport // nil without JWT
-	listener  atomic.Pointer[func(*sdk, *jwterrors.Error)]
-	paused    atomic.Bool // too many tokens in a row were refused
+	paused    atomic.Bool          // too many tokens in a row were refused
 
 	syncing sync.Mutex // one sync at a time
 	mu      sync.Mutex
@@ -64,21 +63,24 @@ func (k withAppKey) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-// registerAuthenticationListener may be called at any time. The listener is kept
-// for as long as s lives, and may call s.
-func (s *sdk) registerAuthenticationListener(listener func(*sdk, *jwterrors.Error)) {
-	s.listener.Store(&listener)
-}
-
 // failed is told by the refresher.
 func (s *sdk) failed(e *jwterrors.Error) {
 	if e.Reason == jwterrors.Paused {
 		s.paused.Store(true)
 	}
-	e.App = s.config.appKey
-	if listener := s.listener.Load(); listener != nil {
-		(*listener)(s, e)
+}
+
+// registerAuthenticationListener may be called at any time. The listener is kept
+// until remove is called, and may call s.
+func (s *sdk) registerAuthenticationListener(listener func(*sdk, *jwterrors.Error)) (remove func()) {
+	if s.transport == nil {
+		return func() {}
 	}
+	return s.transport.Listen(refresher.Listeners{OnFailure: func(e *jwterrors.Error) {
+		told := *e
+		told.App = s.config.appKey
+		listener(s, &told)
+	}})
 }
 
 // login begins a session for the user, whose first token comes along or not.
