@@ -173,6 +173,16 @@ func TestTheFileOfAFileStore(t *testing.T) {
 	assert.Equal(t, somebody, must(store.Load(t.Context())), "a save that failed changes nothing")
 }
 
+// A file of any length is not read further than tokens can be long.
+func TestAFileThatIsFarTooLong(t *testing.T) {
+	path := tokenFile(t)
+	store := fileStore(t, path)
+	require.NoError(t, store.Save(t.Context(), somebody))
+	require.NoError(t, os.Truncate(path, 1<<40)) // with a hole in it
+	_, err := store.Load(t.Context())
+	assert.ErrorContains(t, err, "too long")
+}
+
 // The lock of a file that was deleted is worth nothing: whoever comes next makes
 // another. The holder of either keeps all others out that come after.
 func TestALockFileThatWasDeleted(t *testing.T) {

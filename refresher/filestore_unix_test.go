@@ -5,8 +5,10 @@ package refresher_test
 import (
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -132,4 +134,61 @@ func TestALinkAboveTheDirectoryIsFollowed(t *testing.T) {
 	require.NoError(t, store.Save(t.Context(), somebody))
 	assert.Equal(t, somebody, must(store.Load(t.Context())))
 	assert.FileExists(t, filepath.Join(real, "app", "session.json"))
+}
+
+// Whoever gets the lock of a file that was deleted in the same moment does not
+// take it for the lock: the next would make another file and get that.
+func TestALockFileThatIsDeletedAgainAndAgain(t *testing.T) {
+	path := tokenFile(t)
+	var holders atomic.Int32
+	crowd(8, func(int) bool {
+		store := fileStore(t, path)
+		for range 100 {
+			unlock := must(store.Lock(t.Context()))
+			if holders.Add(1) != 1 {
+				t.Error("two hold the lock")
+			}
+			time.Sleep(time.Microsecond) // somebody else may run
+			holders.Add(-1)
+			_ = os.Remove(path + ".lock")
+			unlock()
+		}
+		return true
+	})
+}
+
+// A link that takes the place of the file between two looks at it is not
+// followed either.
+func TestALinkThatComesAndGoes(t *testing.T) {
+	path := tokenFile(t)
+	store := fileStore(t, path)
+	require.NoError(t, store.Save(t.Context(), somebody))
+	stranger := filepath.Join(filepath.Dir(path), "stranger")
+	require.NoError(t, os.WriteFile(stranger, must(refresher.EncodeTokens(refresher.Tokens{AccessToken: "a stranger's"})), 0o600))
+	real, link := path+".real", path+".link"
+	require.NoError(t, os.Link(path, real))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			_ = os.Symlink("stranger", link)
+			_ = os.Rename(link, path)
+			_ = os.Link(real, link)
+			_ = os.Rename(link, path)
+		}
+	}()
+	for range 5000 {
+		tokens, err := store.Load(t.Context())
+		if err == nil && tokens != somebody {
+			t.Errorf("the link was followed: %v", tokens)
+			break
+		}
+	}
+	close(stop)
+	<-stopped
 }
