@@ -141,8 +141,24 @@ func (t *Transport) Logout(ctx context.Context) error {
 	// First the queue, then the store: who is killed in between has the tokens
 	// in both, and not in none.
 	send := t.hangUp(ctx, old.tokens)
-	err := t.persist(ctx, next)
-	return errors.Join(err, send())
+	also := func() error { return nil }
+	err := t.persist(ctx, next, func() {
+		if stored, ok := t.newerThan(ctx, old); ok {
+			also = t.hangUp(ctx, stored)
+		}
+	})
+	return errors.Join(err, send(), also())
+}
+
+// newerThan returns the tokens in the store if another process has put them there
+// in the place of those of old: an issuer may know the session by them alone.
+func (t *Transport) newerThan(ctx context.Context, old *state) (Tokens, bool) {
+	stored, err := t.store.Load(ctx)
+	if err != nil || stored.RefreshToken == "" || stored.RefreshToken == old.tokens.RefreshToken {
+		return Tokens{}, false
+	}
+	st, refused := t.receive(stored, newSession(0, stored.Identity), t.now())
+	return stored, refused == nil && !anotherOwner(old, st)
 }
 
 // hangUp puts the end of the session of tokens in the queue, and returns the

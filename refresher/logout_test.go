@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -513,7 +514,7 @@ func TestAQueueOfLogoutsForTwoIssuers(t *testing.T) {
 // has ended is ended at the issuer, once.
 func TestLogoutsRaceWithEverything(t *testing.T) {
 	s := newService()
-	queue := fileLogouts(t)
+	queue := &countedQueue{LogoutQueue: fileLogouts(t)}
 	tr, l := onLine(t, s, func(c *refresher.Config) { c.Logouts, c.RetryInterval = queue, time.Millisecond })
 	down := 0
 	l.breaks("/logout", func(r *http.Request) (*http.Response, error) {
@@ -544,12 +545,19 @@ func TestLogoutsRaceWithEverything(t *testing.T) {
 	left, err := queue.List(t.Context())
 	require.NoError(t, err)
 	assert.Empty(t, left)
-	seen := map[string]bool{}
-	for _, token := range revoked(s) {
-		assert.False(t, seen[token], "%s twice", token)
-		seen[token] = true
-	}
-	assert.NotEmpty(t, seen)
+	assert.NotZero(t, queue.puts.Load())
+	assert.Len(t, revoked(s), int(queue.puts.Load()), "each was sent once")
+}
+
+// countedQueue counts the logouts that were put into it.
+type countedQueue struct {
+	refresher.LogoutQueue
+	puts atomic.Int64
+}
+
+func (q *countedQueue) Put(ctx context.Context, p refresher.PendingLogout) error {
+	q.puts.Add(1)
+	return q.LogoutQueue.Put(ctx, p)
 }
 
 // The tokens that wait are in no log, no error and no other form.
@@ -641,4 +649,55 @@ func TestALaunchSendsWhatTheLastOneCouldNot(t *testing.T) {
 	status, err := get(t.Context(), second.Client(), api)
 	require.NoError(t, err)
 	assert.Equal(t, 200, status)
+}
+
+// Another process has refreshed the session since: what is revoked is what an
+// issuer that forgets used refresh tokens still knows, too.
+func TestALogoutRevokesWhatAnotherProcessHasGot(t *testing.T) {
+	for name, during := range map[string]bool{"before": false, "at the same time": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, store := newService(), &refresher.MemoryStore{}
+				share := func(c *refresher.Config) { c.Store = store }
+				a := offline(t, s, share)
+				b, l := onLine(t, s, share)
+				login(t, a)
+				require.NoError(t, b.Restore(t.Context()))
+				release, done := make(chan struct{}), make(chan error)
+				l.breaks("/refresh", func(r *http.Request) (*http.Response, error) {
+					resp, err := handlerTransport{s}.RoundTrip(r)
+					<-release
+					return resp, err
+				})
+				go func() { done <- b.Refresh(t.Context()) }()
+				synctest.Wait()
+				if !during {
+					close(release)
+					require.NoError(t, <-done)
+				}
+				ended := make(chan error)
+				go func() { ended <- a.Logout(t.Context()) }()
+				synctest.Wait()
+				if during {
+					close(release)
+					require.NoError(t, <-done)
+				}
+				require.NoError(t, <-ended)
+				assert.ElementsMatch(t, []string{"refresh-token-number-1", "refresh-token-number-2"}, revoked(s))
+				assert.True(t, must(store.Load(t.Context())).IsZero())
+			})
+		})
+	}
+}
+
+// What somebody else's login has put into the store is not ended.
+func TestALogoutDoesNotEndTheSessionOfAnotherUser(t *testing.T) {
+	s, store := newService(), &refresher.MemoryStore{}
+	share := func(c *refresher.Config) { c.Store = store }
+	a, b := offline(t, s, share), offline(t, s, share)
+	login(t, a)
+	s.subject = "bob"
+	login(t, b)
+	require.NoError(t, a.Logout(t.Context()))
+	assert.Equal(t, []string{"refresh-token-number-1"}, revoked(s))
 }

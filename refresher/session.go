@@ -57,7 +57,7 @@ func (t *Transport) SetTokens(ctx context.Context, tokens Tokens) error {
 		f := cur.gen.flight.Load()
 		next.gen = &generation{number: cur.gen.number + 1, refusal: f != nil && f.refusal}
 		if t.publish(cur, next) {
-			return t.persist(ctx, next)
+			return t.persist(ctx, next, nil)
 		}
 	}
 }
@@ -126,7 +126,7 @@ func (t *Transport) Identify(ctx context.Context, id Identity, options ...Identi
 	if err := t.open(next); err != nil {
 		return err
 	}
-	err := t.persist(ctx, next)
+	err := t.persist(ctx, next, nil)
 	f := t.join(next, false)
 	if t.source != nil {
 		if _, failed := t.await(ctx, f, next); failed != nil {
@@ -150,7 +150,7 @@ func (t *Transport) begin(ctx context.Context, sess *session, tokens Tokens) err
 		return err
 	}
 	t.look()
-	return t.persist(ctx, next)
+	return t.persist(ctx, next, nil)
 }
 
 // open publishes the first snapshot of a session, unless one with a later epoch
@@ -227,8 +227,9 @@ func (t *Transport) Resume() {
 }
 
 // persist brings the store in line with next: it saves its tokens, or clears
-// the store if there are none. It does nothing if next is past.
-func (t *Transport) persist(ctx context.Context, next *state) (err error) {
+// the store if there are none. It does nothing if next is past. If before is not
+// nil, it is called first, with the lock held.
+func (t *Transport) persist(ctx context.Context, next *state, before func()) (err error) {
 	var instead *Tokens
 	defer func() {
 		if p := recover(); p != nil { // its value may hold a secret
@@ -251,6 +252,9 @@ func (t *Transport) persist(ctx context.Context, next *state) (err error) {
 	defer t.writing.Unlock()
 	if t.state.Load().gen != next.gen {
 		return nil
+	}
+	if before != nil {
+		before()
 	}
 	if failed = t.write(ctx, next.tokens); failed == nil {
 		return nil
