@@ -49,6 +49,15 @@ type Config struct {
 	// everybody on the way can read the tokens.
 	InsecureAllowHTTP bool
 
+	// ExpectContinue makes requests whose body cannot be read twice (it is
+	// neither empty nor has a GetBody) ask before they send it, with "Expect:
+	// 100-continue" (RFC 9110, Section 10.1.1). Then a server can refuse the
+	// token first, and the request is sent once more. A request that has that
+	// header by itself gets as much without the option. The base transport
+	// must know it: http.DefaultTransport waits for one second at the most, an
+	// http.Transport with a zero ExpectContinueTimeout not at all.
+	ExpectContinue bool
+
 	// OnlyOrigins makes requests to other origins fail with
 	// AUTH_HOST_NOT_ALLOWED. Without it they are sent, without a token.
 	OnlyOrigins bool
@@ -187,7 +196,7 @@ func New(config Config) (*Transport, error) {
 		mistakes = append(mistakes, fmt.Errorf("refresher: "+format, args...))
 	}
 	t := &Transport{
-		base: config.Base, store: config.Store, source: config.Source, onlyOrigins: config.OnlyOrigins,
+		base: config.Base, store: config.Store, source: config.Source, onlyOrigins: config.OnlyOrigins, expectContinue: config.ExpectContinue,
 		refusals: slices.Clone(config.Refusals), reader: jwterrors.Reader{Codes: codes(config)},
 		window: cmp.Or(config.RefreshWindow, 60*time.Second), skew: cmp.Or(config.Skew, 30*time.Second),
 		maxRetries: cmp.Or(config.MaxRetries, 5), backoff: config.RetryBackoff,

@@ -2,9 +2,11 @@ package refresher
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 )
 
 // attach returns a copy of req with body and header. It reports false when req
@@ -29,11 +31,98 @@ func replayable(req *http.Request) bool {
 }
 
 // bodyAgain returns the body of req for the second time.
-func bodyAgain(req *http.Request) (io.ReadCloser, error) {
-	if req.Body == nil || req.Body == http.NoBody {
+func bodyAgain(req *http.Request, held *heldBody) (io.ReadCloser, error) {
+	switch {
+	case req.Body == nil || req.Body == http.NoBody:
+		return req.Body, nil
+	case req.GetBody != nil:
+		return req.GetBody()
+	}
+	return held.hand(), nil
+}
+
+var expectContinue = []string{"100-continue"}
+
+// hold returns the body to send req with. Where that cannot be had twice and is
+// only sent when the server asks for it, it is held.
+func (t *Transport) hold(req *http.Request) (io.ReadCloser, *heldBody) {
+	if replayable(req) || !t.expectContinue && !strings.EqualFold(req.Header.Get("Expect"), "100-continue") {
 		return req.Body, nil
 	}
-	return req.GetBody()
+	held := &heldBody{body: req.Body}
+	return held, held
+}
+
+// A heldBody is the body of a request that can be sent again as long as nobody
+// has read from it. It is closed when it was read or let go.
+type heldBody struct {
+	body io.ReadCloser
+
+	mu     sync.Mutex
+	read   bool // somebody has begun
+	closed bool // by the first to send it
+	taken  bool // the first to send it does not get it any more
+	free   bool // it is closed by whoever closes it
+	done   bool // it was
+}
+
+var errTaken = errors.New("refresher: the body is for the second try")
+
+func (h *heldBody) Read(p []byte) (int, error) {
+	h.mu.Lock()
+	if h.taken {
+		h.mu.Unlock()
+		return 0, errTaken
+	}
+	h.read = true
+	h.mu.Unlock()
+	return h.body.Read(p)
+}
+
+func (h *heldBody) Close() error {
+	h.mu.Lock()
+	h.closed = true
+	now := !h.taken && !h.done && (h.read || h.free)
+	h.done = h.done || now
+	h.mu.Unlock()
+	if !now {
+		return nil
+	}
+	return h.body.Close()
+}
+
+// take reports whether nobody has read the body, and sees to it that nobody does
+// before hand.
+func (h *heldBody) take() bool {
+	if h == nil {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.taken = !h.read
+	return h.taken
+}
+
+// hand returns the body that was taken, to somebody who closes it.
+func (h *heldBody) hand() io.ReadCloser {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	body := h.body
+	h.body = nil
+	return body
+}
+
+// letGo closes the body if it was not handed on and everybody is done with it, or
+// lets the last one do it.
+func (h *heldBody) letGo() {
+	h.mu.Lock()
+	h.free = true
+	now := h.body != nil && !h.done && (h.taken || h.closed)
+	h.done = h.done || now
+	h.mu.Unlock()
+	if now {
+		_ = h.body.Close()
+	}
 }
 
 // closeBody closes the body of a request that is not sent, as a RoundTripper

@@ -35,6 +35,7 @@ type Transport struct {
 	retryInterval, maxRetryInterval       time.Duration
 	noJitter                              bool
 	attemptTimeout, refreshTimeout, pause time.Duration
+	expectContinue                        bool
 	maxFailures                           int32
 	maxLifetime                           time.Duration
 	issuer, audience                      string
@@ -92,9 +93,14 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return t.base.RoundTrip(req)
 		}
 	}
-	with, ok := attach(req, req.Body, st.header)
+	body, held := t.hold(req)
+	with, ok := attach(req, body, st.header)
 	if !ok {
 		return t.base.RoundTrip(req)
+	}
+	if held != nil {
+		with.Header["Expect"] = expectContinue
+		defer held.letGo()
 	}
 	resp, err := t.base.RoundTrip(with)
 	if err != nil || resp == nil {
@@ -105,7 +111,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	resp.Request = req
-	return t.again(req, resp, st)
+	return t.again(req, resp, st, held)
 }
 
 var errOtherOrigin = errors.New("refresher: the request is for an origin that is not among Origins")
@@ -159,11 +165,11 @@ func (t *Transport) renewable(tokens Tokens) bool {
 
 // again sends req once more after resp has refused the token of st. The caller
 // gets resp if that is not possible.
-func (t *Transport) again(req *http.Request, resp *http.Response, st *state) (*http.Response, error) {
+func (t *Transport) again(req *http.Request, resp *http.Response, st *state, held *heldBody) (*http.Response, error) {
 	if t.futile(st) {
 		return resp, nil
 	}
-	if !replayable(req) {
+	if !replayable(req) && !held.take() {
 		t.join(st, true) // for the requests to come
 		return resp, nil
 	}
@@ -178,7 +184,7 @@ func (t *Transport) again(req *http.Request, resp *http.Response, st *state) (*h
 	default:
 		return resp, nil
 	}
-	body, err := bodyAgain(req)
+	body, err := bodyAgain(req, held)
 	if err != nil {
 		return resp, nil
 	}
