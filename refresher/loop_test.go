@@ -24,7 +24,7 @@ import (
 	"github.com/tokenloop/tokenloop/refresher"
 )
 
-func TestTheLoopOverRealHTTP(t *testing.T) { // AX-06, AX-13, NV-10, NV-11, DC-07
+func TestTheLoopOverRealHTTP(t *testing.T) { // AX-06, AX-13, NV-10, NV-11, NV-21, DC-07
 	s := newService()
 	server := s.start(t)
 	tr := newTransport(t, config(server.URL))

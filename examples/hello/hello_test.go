@@ -21,6 +21,7 @@ func TestTheReadmeShowsThisProgram(t *testing.T) {
 	}
 }
 
+// DC-04: the issuer is a handler that is mounted as it is.
 func Example() {
 	main()
 	// Output: the orders of alice
