@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/tokenloop/tokenloop/issuer"
@@ -28,6 +29,41 @@ func newDatabase(config string, db *sql.DB, name Dialect) (d database, mistakes 
 		mistakes = append(mistakes, fmt.Errorf("sqlstore: %s.Dialect is %q, want %q, %q or %q", config, name, SQLite, PostgreSQL, MySQL))
 	}
 	return database{db: db, dialect: known, name: name}, mistakes
+}
+
+// A hot is a statement of each refresh, which the engine need not read anew each
+// time.
+type hot struct {
+	query string
+	stmt  atomic.Pointer[sql.Stmt]
+}
+
+// prepare returns h prepared. It returns nil for PostgreSQL, whose driver keeps the
+// statements of a connection itself, as it is set to: behind some poolers it must
+// not.
+func (d *database) prepare(ctx context.Context, h *hot) (*sql.Stmt, error) {
+	if stmt := h.stmt.Load(); stmt != nil || d.name == PostgreSQL {
+		return stmt, nil
+	}
+	stmt, err := d.db.PrepareContext(ctx, h.query)
+	if err != nil {
+		return nil, err
+	}
+	if !h.stmt.CompareAndSwap(nil, stmt) {
+		stmt.Close() // another one was faster
+	}
+	return h.stmt.Load(), nil
+}
+
+func (d *database) queryHot(ctx context.Context, h *hot, args ...any) (*sql.Rows, error) {
+	stmt, err := d.prepare(ctx, h)
+	switch {
+	case err != nil:
+		return nil, err
+	case stmt == nil:
+		return d.db.QueryContext(ctx, h.query, args...)
+	}
+	return stmt.QueryContext(ctx, args...)
 }
 
 const (
@@ -77,8 +113,25 @@ func (d *database) transaction(ctx context.Context, doing string, f func(*sql.Tx
 // exec runs one statement and returns how many rows it changed.
 func (d *database) exec(ctx context.Context, doing, query string, args ...any) (n int64, err error) {
 	query = d.dialect.bind(query)
+	return d.change(ctx, doing, func() (sql.Result, error) { return d.db.ExecContext(ctx, query, args...) })
+}
+
+func (d *database) execHot(ctx context.Context, doing string, h *hot, args ...any) (int64, error) {
+	return d.change(ctx, doing, func() (sql.Result, error) {
+		stmt, err := d.prepare(ctx, h)
+		switch {
+		case err != nil:
+			return nil, err
+		case stmt == nil:
+			return d.db.ExecContext(ctx, h.query, args...)
+		}
+		return stmt.ExecContext(ctx, args...)
+	})
+}
+
+func (d *database) change(ctx context.Context, doing string, f func() (sql.Result, error)) (n int64, err error) {
 	err = d.retry(ctx, doing, func() error {
-		result, err := d.db.ExecContext(ctx, query, args...)
+		result, err := f()
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -43,6 +44,8 @@ type Store struct {
 	cleanUp int
 	now     func() time.Time
 	logins  atomic.Uint64
+
+	get, rotate hot
 }
 
 var _ issuer.Store = (*Store)(nil)
@@ -62,7 +65,9 @@ func New(c Config) (*Store, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Store{database: db, cleanUp: c.CleanUp, now: c.Now}, nil
+	s := &Store{database: db, cleanUp: c.CleanUp, now: c.Now}
+	s.get.query, s.rotate.query = db.dialect.bind(get), db.dialect.bind(rotate)
+	return s, nil
 }
 
 // never is the zero time.
@@ -192,15 +197,23 @@ func scan(row interface{ Scan(...any) error }) (v issuer.Session, err error) {
 	return v, nil
 }
 
+const get = `SELECT ` + columns + ` FROM tokenloop_sessions WHERE id = ?`
+
 // Get returns a session.
 func (s *Store) Get(ctx context.Context, id string) (v issuer.Session, err error) {
-	query := s.dialect.bind(`SELECT ` + columns + ` FROM tokenloop_sessions WHERE id = ?`)
 	err = s.retry(ctx, "read a session", func() error {
-		v, err = scan(s.db.QueryRowContext(ctx, query, id))
-		if errors.Is(err, sql.ErrNoRows) {
-			return issuer.ErrNoSession
+		rows, err := s.queryHot(ctx, &s.get, id)
+		if err != nil {
+			return err
 		}
-		return err
+		defer rows.Close()
+		if !rows.Next() {
+			return cmp.Or(rows.Err(), issuer.ErrNoSession)
+		}
+		if v, err = scan(rows); err != nil {
+			return err
+		}
+		return rows.Close()
 	})
 	return v, err
 }
@@ -225,7 +238,7 @@ func (s *Store) Rotate(ctx context.Context, id string, from uint64, update issue
 	if idle == never {
 		ends = math.MaxInt64
 	}
-	n, err := s.exec(ctx, "rotate a session", rotate,
+	n, err := s.execHot(ctx, "rotate a session", &s.rotate,
 		int64(update.Generation), update.KeyID, at, update.RetryHash, idle, ends, ends, id, int64(from), never, at)
 	return err == nil && n == 1, err
 }

@@ -26,13 +26,13 @@ type engine struct {
 	name    string
 	dialect sqlstore.Dialect
 	// create returns how a fresh database is opened, by this process or another.
-	create func(t *testing.T) (driver, source string)
+	create func(t testing.TB) (driver, source string)
 }
 
 var (
 	sqlite     = engine{"SQLite", sqlstore.SQLite, newSQLite}
-	postgres   = engine{"PostgreSQL", sqlstore.PostgreSQL, func(t *testing.T) (string, string) { return newPostgres(t, "read committed") }}
-	strict     = engine{"PostgreSQL, serializable", sqlstore.PostgreSQL, func(t *testing.T) (string, string) { return newPostgres(t, "serializable") }}
+	postgres   = engine{"PostgreSQL", sqlstore.PostgreSQL, func(t testing.TB) (string, string) { return newPostgres(t, "read committed") }}
+	strict     = engine{"PostgreSQL, serializable", sqlstore.PostgreSQL, func(t testing.TB) (string, string) { return newPostgres(t, "serializable") }}
 	mysql      = engine{"MySQL", sqlstore.MySQL, newMySQL}
 	allEngines = []engine{sqlite, postgres, strict, mysql}
 )
@@ -44,7 +44,7 @@ func each(t *testing.T, test func(t *testing.T, e engine)) {
 	}
 }
 
-func newSQLite(t *testing.T) (string, string) {
+func newSQLite(t testing.TB) (string, string) {
 	return "sqlite", filepath.Join(t.TempDir(), "sessions ?%.db")
 }
 
@@ -67,7 +67,7 @@ func setting(name, otherwise string) string {
 }
 
 // admin connects to a server, or skips the test when none answers.
-func admin(t *testing.T, driver, source string) *sql.DB {
+func admin(t testing.TB, driver, source string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open(driver, source)
 	require.NoError(t, err)
@@ -85,7 +85,7 @@ func admin(t *testing.T, driver, source string) *sql.DB {
 
 func newName() string { return "tokenloop_" + strings.ToLower(rand.Text()) }
 
-func newPostgres(t *testing.T, isolation string) (string, string) {
+func newPostgres(t testing.TB, isolation string) (string, string) {
 	source := setting("TOKENLOOP_TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432/test?sslmode=disable")
 	db, name := admin(t, "pgx", source), newName()
 	_, err := db.Exec("CREATE SCHEMA " + name)
@@ -104,7 +104,7 @@ func newPostgres(t *testing.T, isolation string) (string, string) {
 	return "pgx", u.String()
 }
 
-func newMySQL(t *testing.T) (string, string) {
+func newMySQL(t testing.TB) (string, string) {
 	source := setting("TOKENLOOP_TEST_MYSQL", "root@tcp(127.0.0.1:3306)/test")
 	db, name := admin(t, "mysql", source), newName()
 	_, err := db.Exec("CREATE DATABASE " + name)
@@ -120,7 +120,7 @@ func newMySQL(t *testing.T) (string, string) {
 }
 
 // openStore opens what create has made.
-func openStore(t *testing.T, e engine, driver, source string) (*sqlstore.Store, *sql.DB) {
+func openStore(t testing.TB, e engine, driver, source string) (*sqlstore.Store, *sql.DB) {
 	t.Helper()
 	db, err := open(driver, source)
 	require.NoError(t, err)
@@ -131,7 +131,7 @@ func openStore(t *testing.T, e engine, driver, source string) (*sqlstore.Store, 
 	return st, db
 }
 
-func newStore(t *testing.T, e engine) (*sqlstore.Store, *sql.DB) {
+func newStore(t testing.TB, e engine) (*sqlstore.Store, *sql.DB) {
 	t.Helper()
 	driver, source := e.create(t)
 	return openStore(t, e, driver, source)
