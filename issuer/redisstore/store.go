@@ -372,20 +372,30 @@ func (s *Store) List(ctx context.Context, subject string, at time.Time) ([]issue
 func (s *Store) DeleteExpired(ctx context.Context, before time.Time, limit int) (int, error) {
 	removed := 0
 	err := s.scan(ctx, func(node redis.Cmdable, keys []string) (bool, error) {
-		for some := range slices.Chunk(keys, portion) {
-			var sessions []*redis.Cmd
+		_, err := node.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, key := range keys {
+				name := strings.TrimPrefix(key, s.prefix)
+				if strings.HasPrefix(name, subjectKeys) && strings.HasSuffix(name, markKeys) {
+					forget.Eval(ctx, p, []string{key}, before.Add(-keepMark).UnixMicro())
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return false, err
+		}
+		keys = slices.DeleteFunc(keys, func(key string) bool { return !strings.HasPrefix(strings.TrimPrefix(key, s.prefix), sessionKeys) })
+		for len(keys) > 0 && removed < limit { // of those that are looked at, none may be expired
+			some := keys[:min(len(keys), limit-removed, portion)]
+			keys = keys[len(some):]
+			var answers []*redis.Cmd
 			_, err := node.Pipelined(ctx, func(p redis.Pipeliner) error {
 				for _, key := range some {
-					switch name := strings.TrimPrefix(key, s.prefix); {
-					case strings.HasPrefix(name, sessionKeys) && removed+len(sessions) < limit:
-						sessions = append(sessions, purge.Eval(ctx, p, []string{key}, before.UnixMicro()))
-					case strings.HasPrefix(name, subjectKeys) && strings.HasSuffix(name, markKeys):
-						forget.Eval(ctx, p, []string{key}, before.Add(-keepMark).UnixMicro())
-					}
+					answers = append(answers, purge.Eval(ctx, p, []string{key}, before.UnixMicro()))
 				}
 				return nil
 			})
-			for _, answer := range sessions {
+			for _, answer := range answers {
 				n, _ := answer.Int()
 				removed += n
 			}
