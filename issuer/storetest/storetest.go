@@ -48,17 +48,23 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 		{"values are copies", copies},
 		{"rotate is a compare-and-swap", compareAndSwap},
 		{"a session that has ended does not rotate", rotateEnded},
+		{"a rotation moves the idle end", rotateIdle},
 		{"revoke wins for ever", revoke},
 		{"revoke a subject", revokeSubject},
 		{"a login that began before its subject was revoked is refused", mark},
 		{"list shows live sessions", list},
 		{"expired sessions are deleted in portions", deleteExpired},
+		{"old marks are forgotten", forgetMarks},
 		{"live sessions are counted by master key", countKeys},
+		{"a session ends for its client too", clientsExpiry},
+		{"processes whose clocks differ lose no session", clocksDiffer},
+		{"a write that was lost loses no session", lostWrite},
 		{"race: an id is taken once", raceCreate},
 		{"race: of many rotations one is made", raceCompareAndSwap},
 		{"race: one generation has one successor", raceRotate},
 		{"race: nothing survives a revocation", raceRevoke},
 		{"race: a subject's revocation holds", raceRevokeSubject},
+		{"race: what was replaced does not rotate", raceReplaced},
 		{"race: no login outlives the revocation of its subject", raceLogin},
 		{"race: of many that replace one another one is left", raceReplace},
 	} {
@@ -356,6 +362,66 @@ func rotateEnded(t *testing.T, st issuer.Store) {
 	}
 }
 
+// rotateIdle: the end that a rotation sets is the one that holds, in every method,
+// and never outlives the absolute one.
+func rotateIdle(t *testing.T, st issuer.Store) {
+	ctx, at := t.Context(), now()
+	s := session("alice")
+	s.IdleUntil = at.Add(time.Minute)
+	create(t, st, s)
+	generation := uint64(0)
+	rotated := func(when, idle time.Time) bool {
+		t.Helper()
+		ok, err := st.Rotate(ctx, s.ID, generation, issuer.Rotation{Generation: generation + 1, KeyID: "k1", RotatedAt: when, IdleUntil: idle})
+		if err != nil {
+			t.Fatalf("Rotate: %v", err)
+		}
+		if ok {
+			generation++
+		}
+		return ok
+	}
+	listed := func(when time.Time) bool {
+		t.Helper()
+		all, err := st.List(ctx, "alice", when)
+		if err != nil {
+			t.Fatalf("List: %v", err)
+		}
+		return len(all) == 1
+	}
+	for _, step := range []struct {
+		name      string
+		when, end time.Duration // of the rotation, and of the idle end that it sets, zero for none
+		until     time.Duration // when the session ends
+	}{
+		{"later", 0, 10 * time.Minute, 10 * time.Minute},
+		{"sooner", 2 * time.Minute, 5 * time.Minute, 5 * time.Minute},
+		{"beyond the absolute end", 3 * time.Minute, 2 * time.Hour, time.Hour},
+		{"no more", 4 * time.Minute, 0, time.Hour},
+	} {
+		idle := time.Time{}
+		if step.end != 0 {
+			idle = at.Add(step.end)
+		}
+		if !rotated(at.Add(step.when), idle) {
+			t.Fatalf("an end that moves %s: it did not rotate", step.name)
+		}
+		end := at.Add(step.until)
+		if step.until == time.Hour {
+			end = s.ExpiresAt
+		}
+		if !listed(end.Add(-time.Microsecond)) || listed(end) {
+			t.Errorf("an end that moves %s: List does not know it", step.name)
+		}
+		if n, err := st.DeleteExpired(ctx, end, 10); n != 0 || err != nil {
+			t.Fatalf("an end that moves %s: DeleteExpired at the end = %d, %v, want none", step.name, n, err)
+		}
+		if rotated(end, time.Time{}) {
+			t.Errorf("an end that moves %s: it rotates at its end", step.name)
+		}
+	}
+}
+
 func revoke(t *testing.T, st issuer.Store) {
 	ctx := t.Context()
 	s, other := create(t, st, session("alice")), create(t, st, session("alice"))
@@ -437,6 +503,43 @@ func mark(t *testing.T, st issuer.Store) {
 	}
 }
 
+func forgetMarks(t *testing.T, st issuer.Store) {
+	ctx, at := t.Context(), now()
+	for _, subject := range []string{"alice", "bob"} {
+		when := at
+		if subject == "bob" {
+			when = at.Add(time.Second)
+		}
+		if _, err := st.RevokeSubject(ctx, subject, "", when); err != nil {
+			t.Fatalf("RevokeSubject: %v", err)
+		}
+	}
+	login := func(subject string) error {
+		s := session(subject)
+		s.AuthTime = at
+		return st.Create(ctx, s)
+	}
+	for _, c := range []struct {
+		after      time.Duration // twice MaxLoginTime
+		alice, bob error
+	}{
+		{0, issuer.ErrSubjectRevoked, issuer.ErrSubjectRevoked},
+		{time.Microsecond, nil, issuer.ErrSubjectRevoked},
+		{time.Second, nil, issuer.ErrSubjectRevoked},
+		{time.Second + time.Microsecond, nil, nil},
+	} {
+		if _, err := st.DeleteExpired(ctx, at.Add(2*issuer.MaxLoginTime+c.after), 1000); err != nil {
+			t.Fatalf("DeleteExpired: %v", err)
+		}
+		if err := login("alice"); !errors.Is(err, c.alice) {
+			t.Errorf("a login of alice %v after that: %v, want %v", c.after, err, c.alice)
+		}
+		if err := login("bob"); !errors.Is(err, c.bob) {
+			t.Errorf("a login of bob %v after that: %v, want %v", c.after, err, c.bob)
+		}
+	}
+}
+
 func list(t *testing.T, st issuer.Store) {
 	ctx, at := t.Context(), now()
 	var want []string
@@ -483,7 +586,14 @@ func list(t *testing.T, st issuer.Store) {
 
 func deleteExpired(t *testing.T, st issuer.Store) {
 	ctx, at := t.Context(), now()
-	live := create(t, st, session("alice"))
+	live, edge, revoked := create(t, st, session("alice")), session("alice"), session("alice")
+	edge.ExpiresAt = at // not before
+	create(t, st, edge)
+	create(t, st, revoked) // is kept until its end, so that its client learns why
+	if err := st.Revoke(ctx, revoked.ID, at); err != nil {
+		t.Fatalf("Revoke: %v", err)
+	}
+	revoked.RevokedAt = at
 	for n := range 7 {
 		s := session("alice")
 		s.ExpiresAt = at.Add(-time.Minute)
@@ -503,7 +613,18 @@ func deleteExpired(t *testing.T, st issuer.Store) {
 	if total != 7 {
 		t.Errorf("%d sessions were deleted, want 7", total)
 	}
-	equal(t, get(t, st, live.ID), live)
+	for _, s := range []issuer.Session{live, edge, revoked} {
+		equal(t, get(t, st, s.ID), s)
+	}
+	if n, err := st.DeleteExpired(ctx, at.Add(time.Microsecond), 0); n != 0 || err != nil {
+		t.Errorf("DeleteExpired of none = %d, %v", n, err)
+	}
+	if n, err := st.DeleteExpired(ctx, at.Add(time.Microsecond), 10); n != 1 || err != nil {
+		t.Errorf("DeleteExpired just after an end = %d, %v, want 1", n, err)
+	}
+	if _, err := st.Get(ctx, edge.ID); !errors.Is(err, issuer.ErrNoSession) {
+		t.Errorf("Get of what was deleted: %v, want ErrNoSession", err)
+	}
 }
 
 // rounds is n, or a tenth of it with -short.
@@ -523,6 +644,12 @@ type service struct {
 
 func newService(t *testing.T, st issuer.Store, grace time.Duration) *service {
 	t.Helper()
+	return newServices(t, grace, st)[0]
+}
+
+// newServices returns a service on each store, as processes of one issuer have them.
+func newServices(t *testing.T, grace time.Duration, stores ...issuer.Store) (all []*service) {
+	t.Helper()
 	key, err := issuer.GenerateKey(issuer.EdDSA)
 	if err != nil {
 		t.Fatal(err)
@@ -533,19 +660,22 @@ func newService(t *testing.T, st issuer.Store, grace time.Duration) *service {
 	}
 	secret := make([]byte, 32)
 	rand.Read(secret)
-	s := &service{t: t}
-	s.handler, err = issuer.New(issuer.Config{
-		Now:    func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
-		Issuer: "https://id.example.com", Audience: []string{"storetest"}, Keys: ring, Grace: grace,
-		MasterKeys: []issuer.MasterKey{{Secret: secret}}, Store: st, Logger: slog.New(slog.DiscardHandler),
-		Authenticate: func(_ context.Context, c issuer.Credentials) (issuer.User, error) {
-			return issuer.User{ID: c.Username}, nil
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
+	for _, st := range stores {
+		s := &service{t: t}
+		s.handler, err = issuer.New(issuer.Config{
+			Now:    func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
+			Issuer: "https://id.example.com", Audience: []string{"storetest"}, Keys: ring, Grace: grace,
+			MasterKeys: []issuer.MasterKey{{Secret: secret}}, Store: st, Logger: slog.New(slog.DiscardHandler),
+			Authenticate: func(_ context.Context, c issuer.Credentials) (issuer.User, error) {
+				return issuer.User{ID: c.Username}, nil
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
 	}
-	return s
+	return all
 }
 
 type answer struct {
@@ -752,6 +882,42 @@ func raceRevokeSubject(t *testing.T, st issuer.Store) {
 				t.Fatalf("race %d: a session lives on: %v, %v", race, ok, err)
 			}
 		}
+	}
+}
+
+// raceReplaced lets rotations of a session race with a login that replaces it.
+func raceReplaced(t *testing.T, st issuer.Store) {
+	ctx := t.Context()
+	for race := range rounds(50) {
+		s := create(t, st, session(fmt.Sprintf("replaced-while-used-%d", race)))
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for range 2 {
+			wg.Go(func() {
+				<-start
+				for g := uint64(0); g < 50; g++ {
+					_, err := st.Rotate(ctx, s.ID, g, issuer.Rotation{Generation: g + 1, KeyID: "k1", RotatedAt: now()})
+					if err != nil {
+						t.Errorf("Rotate: %v", err)
+					}
+				}
+			})
+		}
+		wg.Go(func() {
+			<-start
+			ids, err := st.Replace(ctx, session(s.Subject))
+			if err != nil || !slices.Equal(ids, []string{s.ID}) {
+				t.Errorf("Replace = %v, %v", ids, err)
+				return
+			}
+			got := get(t, st, s.ID)
+			ok, err := st.Rotate(ctx, s.ID, got.Generation, issuer.Rotation{Generation: got.Generation + 1, KeyID: "k1", RotatedAt: now()})
+			if ok || err != nil || got.RevokedAt.IsZero() {
+				t.Errorf("race %d: a session that was replaced lives on: %v, %v", race, ok, err)
+			}
+		})
+		close(start)
+		wg.Wait()
 	}
 }
 
