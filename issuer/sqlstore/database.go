@@ -81,6 +81,8 @@ func (d *database) retry(ctx context.Context, doing string, f func() error) erro
 		switch {
 		case err == nil, errors.Is(err, issuer.ErrNoSession), errors.Is(err, issuer.ErrSessionExists), errors.Is(err, issuer.ErrSubjectRevoked):
 			return err
+		case judge(err) == missing:
+			return fmt.Errorf("sqlstore: %s: %w: %w", doing, ErrNoSchema, err)
 		case judge(err) != busy || n == attempts:
 			return fmt.Errorf("sqlstore: %s: %w", doing, err)
 		}

@@ -28,7 +28,7 @@ type dialect struct {
 	forget    string // removes subjects marked in [?, ?), at most ?
 	deny      string // adds a denial by the statement %s, and wakes who listens
 	expire    string // removes denials that ended before ?, with numbers below ?, at most ?
-	lock      string // holds off other migrations; its row is 1
+	lock      string // holds off other migrations; its row is 1; empty where a transaction does
 	unlock    string
 }
 
@@ -91,9 +91,10 @@ func (d *dialect) bind(query string) string {
 type verdict int
 
 const (
-	failed verdict = iota
-	busy           // nothing was done; the same again may succeed
-	taken          // the primary key exists
+	failed  verdict = iota
+	busy            // nothing was done; the same again may succeed
+	taken           // the primary key exists
+	missing         // a table is not there
 )
 
 // errAgain makes busy of an error that is not by itself.
@@ -113,6 +114,8 @@ func judge(err error) verdict {
 			return busy
 		case "23505": // unique_violation
 			return taken
+		case "42P01": // undefined_table
+			return missing
 		}
 		return failed
 	}
@@ -123,6 +126,8 @@ func judge(err error) verdict {
 			return busy
 		case c == 1555, c == 2067: // SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE
 			return taken
+		case c == 1 && strings.Contains(err.Error(), "no such table"): // SQLITE_ERROR is all sorts of things
+			return missing
 		}
 		return failed
 	}
@@ -137,6 +142,8 @@ func judge(err error) verdict {
 				return busy
 			case 1062: // duplicate entry
 				return taken
+			case 1146: // no such table
+				return missing
 			}
 		}
 	}

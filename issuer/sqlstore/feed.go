@@ -224,6 +224,9 @@ func (r *reader) catchUp(ctx context.Context) error {
 		case errors.Is(err, errLost):
 			r.last = 0
 		case err != nil:
+			if judge(err) == missing {
+				err = fmt.Errorf("%w: %w", ErrNoSchema, err)
+			}
 			return fmt.Errorf("sqlstore: read what was denied: %w", err)
 		case n < pageRows:
 			r.mirror.Synced(at)

@@ -19,6 +19,10 @@ import (
 //go:embed migrations
 var Migrations embed.FS
 
+// ErrNoSchema: Migrate was not called for this database, or for another schema of
+// it. A connection may be in the wrong one.
+var ErrNoSchema = errors.New("sqlstore: the tables are not there: call Migrate")
+
 // ErrNewerSchema: a later version of this package has migrated the database.
 var ErrNewerSchema = errors.New("sqlstore: the schema is newer than this version of the package")
 
@@ -27,6 +31,9 @@ const versions = `CREATE TABLE IF NOT EXISTS tokenloop_migrations (version BIGIN
 // Migrate brings the schema up to date. Any number of processes may call it at
 // once: one migrates and the others wait for it, a minute at most on MySQL.
 func (s *Store) Migrate(ctx context.Context) error {
+	if s.dialect.lock == "" { // a transaction that meets another one is begun again
+		return s.transaction(ctx, "migrate", func(tx *sql.Tx) error { return s.apply(ctx, tx) })
+	}
 	return s.retry(ctx, "migrate", func() error { return s.migrate(ctx) })
 }
 
@@ -36,23 +43,6 @@ func (s *Store) migrate(ctx context.Context) (err error) {
 		return err
 	}
 	defer conn.Close()
-	// Unlocking must not be prevented by a context that is done.
-	last, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer stop()
-	if s.dialect.lock == "" {
-		if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-			return err
-		}
-		defer func() {
-			if err == nil {
-				_, err = conn.ExecContext(ctx, "COMMIT")
-			}
-			if err != nil {
-				_, _ = conn.ExecContext(last, "ROLLBACK")
-			}
-		}()
-		return s.apply(ctx, conn)
-	}
 	var got int
 	if err := conn.QueryRowContext(ctx, s.dialect.lock).Scan(&got); err != nil {
 		return err
@@ -61,6 +51,9 @@ func (s *Store) migrate(ctx context.Context) (err error) {
 		return errors.New("another migration holds the lock")
 	}
 	defer func() {
+		// Unlocking must not be prevented by a context that is done.
+		last, stop := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer stop()
 		if _, e := conn.ExecContext(last, s.dialect.unlock); e != nil {
 			err = errors.Join(err, e)
 		}
@@ -68,9 +61,15 @@ func (s *Store) migrate(ctx context.Context) (err error) {
 	return s.apply(ctx, conn)
 }
 
-// apply makes the migrations that are missing; the lock is held. Each can be
+// A session is a connection, or a transaction on one.
+type session interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// apply makes the migrations that are missing, one process at a time. Each can be
 // made again, should the process end before its number is written.
-func (s *Store) apply(ctx context.Context, conn *sql.Conn) error {
+func (s *Store) apply(ctx context.Context, conn session) error {
 	if _, err := conn.ExecContext(ctx, versions); err != nil {
 		return err
 	}
