@@ -19,6 +19,7 @@ import (
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 	"github.com/tokenloop/tokenloop/issuer"
+	"github.com/tokenloop/tokenloop/issuer/storetest"
 )
 
 func TestABudgetIsSpentAndComesBack(t *testing.T) {
@@ -436,4 +437,10 @@ func TestTheClientBehindProxies(t *testing.T) {
 	assert.Equal(t, 429, try("192.0.2.99, 192.0.2.1", password), "what a client claims helps it nothing")
 	assert.Equal(t, 200, try("192.0.2.2", password))
 	assert.Equal(t, "192.0.2.2", must(f.store.List(t.Context(), "alice", f.now()))[0].Address)
+}
+
+func TestMemoryLimiterIsALimiter(t *testing.T) {
+	storetest.TestLimiter(t, func(t *testing.T, now func() time.Time) issuer.Limiter {
+		return must(issuer.NewMemoryLimiter(issuer.MemoryLimiterConfig{Now: now}))
+	})
 }

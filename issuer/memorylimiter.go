@@ -88,7 +88,8 @@ func (m *MemoryLimiter) Take(_ context.Context, key string, b Budget) (time.Dura
 		whole = now
 	}
 	whole = max(whole, now) + int64(b.Every)
-	if wait := whole - now - all; wait > 0 {
+	if wait := whole - now - all; wait > 0 { // so the place is the key's
+		at.whole = min(at.whole, now+all)
 		return time.Duration(wait), nil
 	}
 	at.hash, at.whole = hash, whole
