@@ -281,6 +281,9 @@ func TestTheAuthorizationPageIsGuarded(t *testing.T) {
 }
 
 func TestThePasswordOnTheAuthorizationPage(t *testing.T) { // IT-04
+	if raceEnabled {
+		t.Skip("a hundred hashes take long under the race detector")
+	}
 	b := newBrowser(start(t))
 	form := b.form(asking())
 	good := form.Get("password")

@@ -31,10 +31,10 @@ type process struct {
 	secrets []string      // what no log may hold
 }
 
-// start runs the server with the arguments.
+// start runs the server with the arguments, on the memory unless they say otherwise.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	return startIn(t, t.TempDir(), args...)
+	return startIn(t, t.TempDir(), append([]string{"-store", "memory:"}, args...)...)
 }
 
 // startIn runs the server with its temporary files in a folder.
