@@ -319,7 +319,9 @@ func (s *FileStore) sweep(dir *os.Root) {
 	defer list.Close()
 	names, _ := list.Readdirnames(-1)
 	for _, name := range names {
-		if strings.HasPrefix(name, s.name+".") && strings.HasSuffix(name, tempSuffix) {
+		rest, ours := strings.CutPrefix(name, s.name+".")
+		random, temporary := strings.CutSuffix(rest, tempSuffix)
+		if ours && temporary && !strings.Contains(random, ".") {
 			_ = dir.Remove(name)
 		}
 	}

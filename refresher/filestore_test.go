@@ -127,7 +127,7 @@ func TestWhatAKilledSaveHasLeft(t *testing.T) {
 	path := tokenFile(t)
 	store := fileStore(t, path)
 	require.NoError(t, store.Save(t.Context(), somebody))
-	left, other := path+".HALFWRITTEN.tmp", filepath.Join(filepath.Dir(path), "other.tmp")
+	left, other := path+".HALFWRITTEN.tmp", path+".other.HALFWRITTEN.tmp" // that of a store for session.json.other
 	for _, change := range []func() error{
 		func() error { return store.Save(t.Context(), somebody) },
 		func() error { return store.Clear(t.Context()) },

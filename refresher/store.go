@@ -18,7 +18,8 @@ type Store interface {
 	// elsewhere; a store that cannot be read returns an error instead.
 	Load(ctx context.Context) (Tokens, error)
 
-	// Save replaces the tokens by these, whole or not at all. When it fails,
+	// Save replaces the tokens by these, whole or not at all; of a save that
+	// was cut short the access token may be missing, not more. When it fails,
 	// the Transport uses the tokens all the same and saves them later: after
 	// growing waits, as many as a refresh has, then with the requests that
 	// come, unless somebody else has saved other tokens by then.

@@ -37,7 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) (a, b refresher.Store)) {
 		{"the lock has one holder at a time", exclusive},
 		{"who waits for the lock leaves when the context ends", impatient},
 		{"the other methods do not wait for the lock", lockFree},
-		{"a save is seen as a whole or not at all", whole},
+		{"a save is seen as a whole, without its access token, or not at all", whole},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, b := open(t)
@@ -250,7 +250,11 @@ func whole(t *testing.T, a, b refresher.Store) {
 			break
 		}
 		n, err := strconv.Atoi(tokens.RetryKey[min(len("retry-"), len(tokens.RetryKey)):])
-		if err != nil || !same(tokens, set(n)) {
+		want := set(n)
+		if tokens.AccessToken == "" {
+			want.AccessToken, want.TokenType, want.Expiry = "", "", time.Time{}
+		}
+		if err != nil || !same(tokens, want) {
 			t.Errorf("Load during a Save returned parts of several sets: %v", tokens)
 			break
 		}
