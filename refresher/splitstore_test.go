@@ -202,3 +202,17 @@ func ExampleSplitStore() {
 	// <nil>
 	// true true <nil>
 }
+
+// NV-17: a process that is killed in the middle of a logout has logged out.
+func TestALogoutThatIsKilledHalfway(t *testing.T) {
+	secure := &refresher.MemoryStore{}
+	store := &refresher.SplitStore{Secure: secure, Access: killedStore{}}
+	require.NoError(t, secure.Save(t.Context(), somebody))
+	assert.Panics(t, func() { _ = store.Clear(t.Context()) })
+	assert.True(t, must(secure.Load(t.Context())).IsZero())
+}
+
+// killedStore does not come back from Clear.
+type killedStore struct{ refresher.Store }
+
+func (killedStore) Clear(context.Context) error { panic("killed") }
