@@ -234,3 +234,36 @@ func TestALogoutUsesTheNamesToo(t *testing.T) {
 	require.NoError(t, tr.Logout(t.Context()))
 	assert.Equal(t, []string{`/auth/logout {"refreshToken":"R"}`}, f.sent)
 }
+
+// Whatever an issuer answers, a refresh brings the token that stands there, or
+// nothing.
+func FuzzTokenResponse(f *testing.F) {
+	for _, body := range []string{
+		`{"data":{"access_token":"A"},"refresh_token":"R","expires_in":600,"scope":"a"}`, `{"data":null}`, `{"data":{"access_token":"A","access_token":"B"}}`,
+		`{"error":"invalid_grant"}`, `{"data":{"access_token":"A"},"expires_in":"1e9"}`, `[]`, `{"data":{"access_token":7}}`, `{"data":{"access_token":"A\u0000"}}`,
+	} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		s := newService()
+		tr := offline(t, s, func(c *refresher.Config) {
+			c.MaxRetries, c.Answers.AccessToken = refresher.NoRetries, "data.access_token"
+		})
+		if err := tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: "before", RefreshToken: "R0", Expiry: time.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		s.hookRefresh(func(w http.ResponseWriter, _ *http.Request) bool { _, _ = w.Write(body); return true })
+		err := tr.Refresh(t.Context())
+		got, active := tr.Tokens()
+		var want map[string]json.RawMessage
+		var data map[string]any
+		switch {
+		case err != nil && active && got.AccessToken != "before":
+			t.Fatalf("%v, and the token is %q", err, got.AccessToken)
+		case err != nil && !active && jwterrors.ReasonOf(err).Action() != jwterrors.ActionLogin:
+			t.Fatalf("%v, and the session is over", err)
+		case err == nil && (json.Unmarshal(body, &want) != nil || json.Unmarshal(want["data"], &data) != nil || data["access_token"] != got.AccessToken):
+			t.Fatalf("the token is %q, after %q", got.AccessToken, body)
+		}
+	})
+}
