@@ -128,11 +128,11 @@ func (o OAuth) bind(p *endpoint, allowHTTP bool) (Source, error) {
 		mistakes = append(mistakes, errors.New("there is a ClientSecret without a ClientID"))
 	}
 	if o.Auth != AuthBasic && o.Auth != AuthPost {
-		mistakes = append(mistakes, errors.New("Auth is neither AuthBasic nor AuthPost"))
+		mistakes = append(mistakes, errors.New("its Auth is neither AuthBasic nor AuthPost"))
 	}
 	for _, name := range []string{"grant_type", "refresh_token", "client_id", "client_secret", "scope"} {
 		if o.Parameters.Has(name) {
-			mistakes = append(mistakes, fmt.Errorf("Parameters has %q, which is set by other means", name))
+			mistakes = append(mistakes, fmt.Errorf("its Parameters have %q, which is set by other means", name))
 		}
 	}
 	o.endpoint = p
@@ -143,7 +143,7 @@ func (c ClientCredentials) bind(p *endpoint, allowHTTP bool) (Source, error) {
 	o := OAuth(c)
 	_, err := o.bind(p, allowHTTP)
 	if c.ClientID == "" {
-		err = errors.Join(err, errors.New("ClientID is empty"))
+		err = errors.Join(err, errors.New("there is no ClientID"))
 	}
 	c.endpoint = p
 	return c, err

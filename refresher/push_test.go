@@ -36,12 +36,6 @@ func (p *pushed) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Body: http.NoBody, Request: r, Header: http.Header{}}, nil
 }
 
-func (p *pushed) accept(token string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.valid = token
-}
-
 func (p *pushed) requests() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

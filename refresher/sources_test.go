@@ -459,7 +459,7 @@ func TestSourcesThatCannotWorkAreRefused(t *testing.T) { // IT-03, AX-20
 		{"a token endpoint with a password", refresher.OAuth{TokenURL: "https://app:hunter2@id.example.com/token"}, []string{"user name"}},
 		{"a secret of nobody, sent in no way", refresher.OAuth{TokenURL: place, ClientSecret: "hunter2", Auth: 7}, []string{"without a ClientID", "Auth is neither"}},
 		{"parameters of the grant", refresher.OAuth{TokenURL: place, Parameters: url.Values{"grant_type": {"password"}, "client_secret": {"hunter2"}}}, []string{`"grant_type"`, `"client_secret"`}},
-		{"a service without a name", refresher.ClientCredentials{TokenURL: "id.example.com"}, []string{"https://", "ClientID is empty"}},
+		{"a service without a name", refresher.ClientCredentials{TokenURL: "id.example.com"}, []string{"https://", "there is no ClientID"}},
 		{"a back end without TLS", refresher.Fetcher{URL: "http://app.example.com/jwt"}, []string{"InsecureAllowHTTP"}},
 		{"a member that is nowhere", refresher.Fetcher{URL: place, Member: ".token"}, []string{"leads nowhere"}},
 	} {
