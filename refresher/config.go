@@ -269,6 +269,11 @@ func New(config Config) (*Transport, error) {
 		if err != nil {
 			mistake("Source: %w", err)
 		}
+		if source, ok := bound.(interface{ revocation() (string, revoker) }); ok {
+			if to, revoke := source.revocation(); to != "" {
+				t.endpoint.logout, t.endpoint.revoker = to, revoke
+			}
+		}
 		t.source = bound
 	}
 	if _, ok := config.Source.(interface{ unattended() }); ok || config.Unattended {

@@ -26,6 +26,7 @@ type endpoint struct {
 
 	requests RequestNames
 	answers  AnswerNames
+	revoker  revoker // in the place of a call of logout; may be nil
 
 	base    http.RoundTripper
 	reader  jwterrors.Reader
@@ -62,11 +63,7 @@ func (p *endpoint) logIn(ctx context.Context, c Credentials) (Tokens, error) {
 // revoke ends a session at the server. The access token is sent along where
 // bearer is not nil.
 func (p *endpoint) revoke(ctx context.Context, refreshToken string, bearer []string) error {
-	body := map[string]string{}
-	if refreshToken != "" {
-		body[p.requests.RefreshToken] = refreshToken
-	}
-	data, err := p.call(ctx, "log out", p.logout, body, http.Header{"Authorization": bearer})
+	data, err := p.end(ctx, refreshToken, bearer)
 	if err != nil {
 		return err
 	}
@@ -78,6 +75,24 @@ func (p *endpoint) revoke(ctx context.Context, refreshToken string, bearer []str
 		return said
 	}
 	return nil
+}
+
+// end tells the server of the tokens of a session that has ended, and returns the
+// body of its answer.
+func (p *endpoint) end(ctx context.Context, refreshToken string, bearer []string) ([]byte, error) {
+	switch {
+	case p.revoker != nil && refreshToken != "":
+		return p.revoker(ctx, refreshToken, "refresh_token")
+	case p.revoker != nil && len(bearer) > 0:
+		return p.revoker(ctx, strings.TrimPrefix(bearer[0], "Bearer "), "access_token")
+	case p.revoker != nil:
+		return nil, nil
+	}
+	body := map[string]string{}
+	if refreshToken != "" {
+		body[p.requests.RefreshToken] = refreshToken
+	}
+	return p.call(ctx, "log out", p.logout, body, http.Header{"Authorization": bearer})
 }
 
 func (p *endpoint) tokens(ctx context.Context, what, url string, body map[string]string, key string) (Tokens, error) {

@@ -169,7 +169,7 @@ func (t *Transport) hangUp(ctx context.Context, tokens Tokens) (send func() erro
 		ID: rand.Text(), URL: t.endpoint.logout, Since: t.now().Round(0),
 		Tokens: Tokens{RefreshToken: tokens.RefreshToken, RefreshExpiry: tokens.RefreshExpiry},
 	}
-	if t.origins.hasString(p.URL) {
+	if t.endpoint.revoker != nil || t.origins.hasString(p.URL) {
 		p.Tokens.AccessToken, p.Tokens.Expiry = tokens.AccessToken, tokens.Expiry
 	}
 	if p.URL == "" || p.Tokens.IsZero() {

@@ -392,7 +392,7 @@ func TestATokenIsRenewedBeforeItExpires(t *testing.T) { // IT-20, IT-28, AX-19, 
 	}
 }
 
-func TestTheServersVerdictEndsTheSession(t *testing.T) { // AX-10, AX-25, JG-07, AX-24
+func TestTheServersVerdictEndsTheSession(t *testing.T) { // AX-10, AX-25, JG-07
 	for name, refuse := range map[string]func(w http.ResponseWriter, r *http.Request){
 		"reused": func(w http.ResponseWriter, r *http.Request) {
 			jwterrors.Responder{}.Respond(w, r, jwterrors.RefreshTokenReused)
@@ -557,7 +557,7 @@ func TestPushModeWaitsForSetTokens(t *testing.T) { // MO-03, MO-05, MO-09, D2
 	})
 }
 
-func TestTokensAreCheckedOnReceipt(t *testing.T) { // IT-27, IT-32, NV-06, NV-07, IT-31.01
+func TestTokensAreCheckedOnReceipt(t *testing.T) { // IT-09, IT-27, IT-32, IT-40, NV-06, NV-07, IT-31.01
 	now := time.Now().Unix()
 	for _, c := range []struct {
 		name   string
@@ -570,6 +570,17 @@ func TestTokensAreCheckedOnReceipt(t *testing.T) { // IT-27, IT-32, NV-06, NV-07
 		{"expired without a refresh token", refresher.Tokens{AccessToken: jwtOf(fmt.Sprintf(`{"exp":%d}`, now-60))}, nil, jwterrors.TokenExpired},
 		{"nothing", refresher.Tokens{}, nil, jwterrors.TokenNull},
 		{"a line break", refresher.Tokens{AccessToken: "a\r\nX: y"}, nil, jwterrors.TokenFormatInvalid},
+		{"a second less than a year", refresher.Tokens{AccessToken: jwtOf(fmt.Sprintf(`{"iat":%d,"exp":%d}`, now, now+31536000-1))}, nil, ""},
+		{"a year without an iat", refresher.Tokens{AccessToken: jwtOf(fmt.Sprintf(`{"exp":%d}`, now+31536000+5))}, nil, jwterrors.TokenExpirationInvalid},
+		{"a year, where any lifetime will do", refresher.Tokens{AccessToken: jwtOf(fmt.Sprintf(`{"iat":%d,"exp":%d}`, now, now+31536000))},
+			func(c *refresher.Config) { c.MaxLifetime = refresher.NoMaxLifetime }, ""},
+		{"an hour and a second, where it is one hour", refresher.Tokens{AccessToken: jwtOf(fmt.Sprintf(`{"iat":%d,"exp":%d}`, now, now+3601))},
+			func(c *refresher.Config) { c.MaxLifetime = time.Hour }, jwterrors.TokenExpirationInvalid},
+		{"the right issuer and one of two audiences", refresher.Tokens{AccessToken: jwtOf(`{"iss":"a","aud":["b","c"]}`)},
+			func(c *refresher.Config) { c.Issuer, c.Audience = "a", "c" }, ""},
+		{"no issuer where one is expected", refresher.Tokens{AccessToken: jwtOf(`{}`)}, func(c *refresher.Config) { c.Issuer = "a" }, jwterrors.TokenIssuerInvalid},
+		{"no audience where one is expected", refresher.Tokens{AccessToken: jwtOf(`{}`)}, func(c *refresher.Config) { c.Audience = "a" }, jwterrors.TokenAudienceInvalid},
+		{"an opaque token where an issuer is expected", refresher.Tokens{AccessToken: "opaque"}, func(c *refresher.Config) { c.Issuer = "a" }, jwterrors.TokenFormatInvalid},
 		{"a year", refresher.Tokens{AccessToken: jwtOf(fmt.Sprintf(`{"iat":%d,"exp":%d}`, now, now+31536000))}, nil, jwterrors.TokenExpirationInvalid},
 		{"an exp that is a string", refresher.Tokens{AccessToken: jwtOf(`{"exp":"soon"}`)}, nil, jwterrors.TokenPayloadInvalid},
 		{"a proof token", refresher.Tokens{AccessToken: "x", TokenType: "DPoP"}, nil, jwterrors.TokenTypeInvalid},

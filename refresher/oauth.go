@@ -33,6 +33,11 @@ type OAuth struct {
 	// Config.InsecureAllowHTTP is set.
 	TokenURL string
 
+	// RevokeURL is the revocation endpoint (RFC 7009), which Logout tells of the
+	// refresh token or, where there is none, the access token, in the place of
+	// Config.LogoutPath. Empty means that the server is not told.
+	RevokeURL string
+
 	// ClientID names the client, and ClientSecret, which public clients have
 	// not, proves it. Auth is how the secret is sent.
 	ClientID     string
@@ -95,6 +100,21 @@ func (o OAuth) grant(ctx context.Context, what string, form url.Values, header h
 	if len(o.Scopes) > 0 {
 		form.Set("scope", strings.Join(o.Scopes, " "))
 	}
+	started := o.endpoint.now().Round(0)
+	data, err := o.post(ctx, what, o.TokenURL, form, header)
+	if err != nil {
+		return Tokens{}, err
+	}
+	return o.endpoint.received(what, data, started)
+}
+
+// revoke tells the server that a token is not used any more.
+func (o OAuth) revoke(ctx context.Context, token, hint string) ([]byte, error) {
+	return o.post(ctx, "log out", o.RevokeURL, url.Values{"token": {token}, "token_type_hint": {hint}}, http.Header{})
+}
+
+// post sends form, with what identifies the client.
+func (o OAuth) post(ctx context.Context, what, to string, form url.Values, header http.Header) ([]byte, error) {
 	switch {
 	case o.ClientSecret == "" && o.ClientID == "":
 	case o.ClientSecret == "":
@@ -106,13 +126,12 @@ func (o OAuth) grant(ctx context.Context, what string, form url.Values, header h
 		pair := &http.Request{Header: header}
 		pair.SetBasicAuth(url.QueryEscape(o.ClientID), url.QueryEscape(o.ClientSecret))
 	}
-	started := o.endpoint.now().Round(0)
-	data, err := o.endpoint.send(ctx, what, o.TokenURL, "application/x-www-form-urlencoded", []byte(form.Encode()), header)
-	if err != nil {
-		return Tokens{}, err
-	}
-	return o.endpoint.received(what, data, started)
+	return o.endpoint.send(ctx, what, to, "application/x-www-form-urlencoded", []byte(form.Encode()), header)
 }
+
+// A revoker revokes a token of the kind that hint says, and returns the body of
+// the answer.
+type revoker func(ctx context.Context, token, hint string) ([]byte, error)
 
 // unattended says that nobody has to log in. See Config.Unattended.
 func (ClientCredentials) unattended() {}
@@ -120,9 +139,11 @@ func (ClientCredentials) unattended() {}
 // bind returns the Source that makes its calls with p.
 func (o OAuth) bind(p *endpoint, allowHTTP bool) (Source, error) {
 	var mistakes []error
-	path, _, _ := strings.Cut(o.TokenURL, "?") // RFC 6749, Section 3.2, allows a query
-	if _, err := parseURL(path, allowHTTP); err != nil {
-		mistakes = append(mistakes, fmt.Errorf("TokenURL %q: %w", shown(o.TokenURL), err))
+	for name, to := range map[string]string{"TokenURL": o.TokenURL, "RevokeURL": o.RevokeURL} {
+		path, _, _ := strings.Cut(to, "?") // RFC 6749, Section 3.2, allows a query
+		if _, err := parseURL(path, allowHTTP); err != nil && (to != "" || name == "TokenURL") {
+			mistakes = append(mistakes, fmt.Errorf("%s %q: %w", name, shown(to), err))
+		}
 	}
 	if o.ClientID == "" && o.ClientSecret != "" {
 		mistakes = append(mistakes, errors.New("there is a ClientSecret without a ClientID"))
@@ -138,6 +159,11 @@ func (o OAuth) bind(p *endpoint, allowHTTP bool) (Source, error) {
 	o.endpoint = p
 	return o, errors.Join(mistakes...)
 }
+
+// revocation returns the revocation endpoint, and what speaks with it.
+func (o OAuth) revocation() (string, revoker) { return o.RevokeURL, o.revoke }
+
+func (c ClientCredentials) revocation() (string, revoker) { return OAuth(c).revocation() }
 
 func (c ClientCredentials) bind(p *endpoint, allowHTTP bool) (Source, error) {
 	o := OAuth(c)

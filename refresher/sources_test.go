@@ -448,6 +448,58 @@ func TestTheCallbacksOfAFetcher(t *testing.T) {
 	})
 }
 
+// RFC 7009: a logout revokes the tokens, now or when the server can be told.
+func TestALogoutRevokesTheTokens(t *testing.T) {
+	full := refresher.OAuth{TokenURL: "https://id.example.com/token", RevokeURL: "https://id.example.com/revoke?tenant=1", ClientID: "app", ClientSecret: "s", Scopes: []string{"a"}}
+	public := refresher.OAuth{TokenURL: "https://id.example.com/token", RevokeURL: "https://id.example.com/revoke", ClientID: "mobile"}
+	for _, c := range []struct {
+		name   string
+		source refresher.Source
+		tokens refresher.Tokens
+		basic  bool
+		want   string
+	}{
+		{"a refresh token", full, refresher.Tokens{AccessToken: "A", RefreshToken: "R"}, true, "token=R&token_type_hint=refresh_token"},
+		{"a refresh token of a public client", public, refresher.Tokens{AccessToken: "A", RefreshToken: "R"}, false, "client_id=mobile&token=R&token_type_hint=refresh_token"},
+		{"an access token", refresher.ClientCredentials(full), refresher.Tokens{AccessToken: "A"}, true, "token=A&token_type_hint=access_token"},
+		{"no place to revoke at", refresher.OAuth{TokenURL: "https://id.example.com/token"}, refresher.Tokens{AccessToken: "A", RefreshToken: "R"}, false, ""},
+	} {
+		for _, offline := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, offline %t", c.name, offline), func(t *testing.T) {
+				e := &tokenEndpoint{answer: func(int, url.Values) (int, string) { return 200, "" }}
+				down := offline
+				tr := newTransport(t, refresher.Config{
+					Origins: []string{"https://api.example.com"}, Source: c.source, NoJitter: true,
+					Base: tripFunc(func(r *http.Request) (*http.Response, error) {
+						if down {
+							return nil, errors.New("no route to host")
+						}
+						assert.Equal(t, "/revoke", r.URL.Path)
+						return e.RoundTrip(r)
+					}),
+				})
+				require.NoError(t, tr.SetTokens(t.Context(), c.tokens))
+				err := tr.Logout(t.Context())
+				if offline && c.want != "" {
+					assert.ErrorIs(t, err, jwterrors.RefreshUnavailable)
+					assert.Zero(t, e.calls())
+					down = false
+					err = tr.Flush(t.Context())
+				}
+				require.NoError(t, err)
+				if c.want == "" {
+					assert.Zero(t, e.calls())
+					return
+				}
+				require.Equal(t, 1, e.calls())
+				assert.Equal(t, c.want, e.forms[0].Encode())
+				_, _, basic := (&http.Request{Header: e.asked[0]}).BasicAuth()
+				assert.Equal(t, c.basic, basic)
+			})
+		}
+	}
+}
+
 func TestSourcesThatCannotWorkAreRefused(t *testing.T) { // IT-03, AX-20
 	const place = "https://id.example.com/token"
 	for _, c := range []struct {
@@ -459,6 +511,7 @@ func TestSourcesThatCannotWorkAreRefused(t *testing.T) { // IT-03, AX-20
 		{"a token endpoint with a password", refresher.OAuth{TokenURL: "https://app:hunter2@id.example.com/token"}, []string{"user name"}},
 		{"a secret of nobody, sent in no way", refresher.OAuth{TokenURL: place, ClientSecret: "hunter2", Auth: 7}, []string{"without a ClientID", "Auth is neither"}},
 		{"parameters of the grant", refresher.OAuth{TokenURL: place, Parameters: url.Values{"grant_type": {"password"}, "client_secret": {"hunter2"}}}, []string{`"grant_type"`, `"client_secret"`}},
+		{"a revocation endpoint without TLS", refresher.OAuth{TokenURL: place, RevokeURL: "http://id.example.com/revoke"}, []string{"RevokeURL"}},
 		{"a service without a name", refresher.ClientCredentials{TokenURL: "id.example.com"}, []string{"https://", "there is no ClientID"}},
 		{"a back end without TLS", refresher.Fetcher{URL: "http://app.example.com/jwt"}, []string{"InsecureAllowHTTP"}},
 		{"a member that is nowhere", refresher.Fetcher{URL: place, Member: ".token"}, []string{"leads nowhere"}},
