@@ -26,9 +26,10 @@
 //
 // A 401 whose reason can be cured by a new token starts a refresh, and the
 // request is sent once more if its body is empty, has a GetBody, or was not asked
-// for by the server (see Config.ExpectContinue). A second 401 is the caller's. So is every 401 that a new token cannot cure: a wrong
-// audience or issuer, a stronger login that is required (RFC 9470), and a token
-// that is not valid yet, which a newer one would be even less.
+// for by the server (see Config.ExpectContinue). A second 401 is the caller's. So
+// is every 401 that a new token cannot cure: a wrong audience or issuer, a
+// stronger login that is required (RFC 9470), and a token that is not valid yet,
+// which a newer one would be even less.
 //
 // # What the caller gets when no new token comes
 //
