@@ -11,6 +11,17 @@
 //	...
 //	resp, err := t.Client().Get("https://api.example.com/me")
 //
+// # Where tokens come from
+//
+//	Login                the issuer at AuthURL, which may use other names (Requests, Answers)
+//	OAuth                a token endpoint (RFC 6749, Section 6), once SetTokens has begun a session
+//	ClientCredentials    a token endpoint (RFC 6749, Section 4.4), for the client itself: nobody logs in
+//	AuthHandler, Fetcher the app's own back end, for the user that Identify names
+//	Push                 the app, with SetTokens, whenever OnFailure says that it should
+//
+// Another Source is a type with one method. What is not sent through the Transport
+// (gRPC, a WebSocket handshake) asks Token for tokens.
+//
 // # What happens to a request
 //
 // The token goes to the listed origins only: scheme, host and port are compared

@@ -102,7 +102,8 @@ func WithTokens(tokens Tokens) IdentifyOption {
 // has come, requests wait. In push mode they wait for SetTokens, and Identify
 // does not. From then on a token that is for another user is refused with
 // AUTH_TOKEN_USER_KEY_INVALID before it is used. The requests of the session
-// before fail with AUTH_LOGGED_OUT.
+// before fail with AUTH_LOGGED_OUT. With Config.Unattended the zero Identity
+// begins a session for nobody in particular.
 func (t *Transport) Identify(ctx context.Context, id Identity, options ...IdentifyOption) error {
 	if (id.Email == "") == (id.UserID == "") && !(id.IsZero() && t.unattended) {
 		return invalid("an identity is either an email address or a user id")
