@@ -19,8 +19,8 @@ import (
 // a JSON string, or in a member of a JSON object.
 //
 // A status other than 2xx is a TokenGenerationError with that Status, unless the
-// answer gives a reason. An empty answer, null and an object without the member
-// are a TokenNull.
+// answer has a reason for which the user must log in again. An empty answer, null
+// and an object without the member are a TokenNull.
 type Fetcher struct {
 	// URL is called. It is https, unless Config.InsecureAllowHTTP is set.
 	URL string
@@ -71,7 +71,7 @@ func (f Fetcher) fetch(ctx context.Context, id Identity) (AuthResponse, error) {
 	}
 	data, err := f.endpoint.call(ctx, "fetch a token", f.URL, body, header)
 	var said *jwterrors.Error
-	if errors.As(err, &said) && said.Code == "" {
+	if errors.As(err, &said) && said.Reason.Action() != jwterrors.ActionLogin {
 		said.Reason = jwterrors.TokenGenerationError
 	}
 	if err != nil {

@@ -378,7 +378,9 @@ func TestWhatABackEndAnswers(t *testing.T) {
 		{"404", 404, "", "", jwterrors.TokenGenerationError},
 		{"500", 500, "", "", jwterrors.TokenGenerationError},
 		{"a redirect", 302, "", "", jwterrors.TokenGenerationError},
-		{"401 with a reason", 401, `{"reason":"AUTH_SESSION_REVOKED"}`, "", jwterrors.SessionRevoked},
+		{"401 for the token of the app", 401, `{"error":"invalid_token"}`, "", jwterrors.TokenGenerationError},
+		{"503 with a reason", 503, `{"reason":"AUTH_STORE_UNAVAILABLE"}`, "", jwterrors.TokenGenerationError},
+		{"401 because the session is over", 401, `{"reason":"AUTH_SESSION_REVOKED"}`, "", jwterrors.SessionRevoked},
 		{"no answer", 0, "", "", jwterrors.TokenGenerationError},
 	} {
 		t.Run(c.name, func(t *testing.T) {
