@@ -1,6 +1,7 @@
 package refresher_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -266,4 +267,32 @@ func FuzzTokenResponse(f *testing.F) {
 			t.Fatalf("the token is %q, after %q", got.AccessToken, body)
 		}
 	})
+}
+
+func ExampleAnswerNames() {
+	t, err := refresher.New(refresher.Config{
+		AuthURL:     "https://id.example.com",
+		RefreshPath: "/refreshToken",
+		Requests:    refresher.RequestNames{RefreshToken: "refreshToken"},
+		Answers:     refresher.AnswerNames{AccessToken: "authToken", RefreshToken: "refreshToken"},
+		Codes:       map[string]jwterrors.Reason{"refreshExpired": jwterrors.RefreshTokenExpired, "invalidToken": jwterrors.TokenExpired},
+		Refusals:    []refresher.Refusal{{Status: 403, Code: "invalidToken"}},
+		Origins:     []string{"https://api.example.com"},
+		Base: &foreigner{answers: map[string]func(int, map[string]string) (int, string){ // in the place of the network
+			"/login": func(int, map[string]string) (int, string) {
+				return 200, `{"success":true,"authToken":"an-access-token","refreshToken":"a-refresh-token"}`
+			},
+		}},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer t.Close()
+	fmt.Println(t.Login(context.Background(), alice))
+	tokens, _ := t.Tokens()
+	fmt.Println(tokens.AccessToken, tokens.RefreshToken)
+	// Output:
+	// <nil>
+	// an-access-token a-refresh-token
 }
