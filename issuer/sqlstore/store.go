@@ -48,7 +48,10 @@ type Store struct {
 	get, rotate hot
 }
 
-var _ issuer.Store = (*Store)(nil)
+var (
+	_ issuer.Store      = (*Store)(nil)
+	_ issuer.KeyCounter = (*Store)(nil)
+)
 
 // New returns a store on c.DB. It asks the database nothing: see Migrate.
 func New(c Config) (*Store, error) {
@@ -338,6 +341,33 @@ func (s *Store) List(ctx context.Context, subject string, at time.Time) (all []i
 		return nil, err
 	}
 	return all, nil
+}
+
+// CountKeys counts the live sessions by master key. It looks at every session.
+func (s *Store) CountKeys(ctx context.Context, at time.Time) (counts map[string]int, err error) {
+	query := s.dialect.bind(`SELECT key_id, COUNT(*) FROM tokenloop_sessions
+		WHERE (revoked_at = ? OR revoked_at > ?) AND ends_at > ? GROUP BY key_id`)
+	err = s.retry(ctx, "count the sessions by master key", func() error {
+		counts = map[string]int{}
+		rows, err := s.db.QueryContext(ctx, query, never, at.UnixMicro(), at.UnixMicro())
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var key string
+			var n int
+			if err := rows.Scan(&key, &n); err != nil {
+				return err
+			}
+			counts[key] = n
+		}
+		return errors.Join(rows.Err(), rows.Close())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return counts, nil
 }
 
 // portion is how many rows one statement removes.
