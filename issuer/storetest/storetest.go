@@ -309,7 +309,9 @@ func compareAndSwap(t *testing.T, st issuer.Store) {
 	at := now().Add(time.Second)
 	first := issuer.Rotation{Generation: 1, KeyID: "k2", RotatedAt: at, RetryHash: bytes.Repeat([]byte{5}, 32), IdleUntil: at.Add(time.Minute)}
 	for _, from := range []uint64{1, 2, 1 << 40} {
-		if ok, err := st.Rotate(ctx, s.ID, from, first); ok || err != nil {
+		update := first
+		update.Generation = from + 1
+		if ok, err := st.Rotate(ctx, s.ID, from, update); ok || err != nil {
 			t.Errorf("Rotate from %d = %v, %v, want false", from, ok, err)
 		}
 	}
