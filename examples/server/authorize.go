@@ -175,14 +175,12 @@ func (c *consent) logIn(r *http.Request, who issuer.Credentials) (issuer.User, e
 	who.Address = host
 	account, address := "authorize-account:"+hex.EncodeToString(sum[:16]), "authorize-address:"+host
 	if c.limiter != nil {
-		for key, budget := range map[string]issuer.Budget{account: c.account, address: issuer.DefaultAddressBudget} {
-			wait, err := c.limiter.Take(ctx, key, budget)
-			if err != nil {
-				return issuer.User{}, &jwterrors.Error{Reason: jwterrors.StoreUnavailable, Err: err}
-			}
-			if wait > 0 {
-				return issuer.User{}, &jwterrors.Error{Reason: jwterrors.RateLimited, RetryAfter: wait}
-			}
+		err := c.take(ctx, address, issuer.DefaultAddressBudget)
+		if err == nil {
+			err = c.take(ctx, account, c.account)
+		}
+		if err != nil {
+			return issuer.User{}, err
 		}
 	}
 	user, err := c.authenticate(ctx, who)
@@ -198,6 +196,16 @@ func (c *consent) logIn(r *http.Request, who issuer.Credentials) (issuer.User, e
 		_ = c.limiter.Give(ctx, address, 1, issuer.DefaultAddressBudget)
 	}
 	return user, nil
+}
+
+func (c *consent) take(ctx context.Context, key string, b issuer.Budget) error {
+	switch wait, err := c.limiter.Take(ctx, key, b); {
+	case err != nil:
+		return &jwterrors.Error{Reason: jwterrors.StoreUnavailable, Err: err}
+	case wait > 0:
+		return &jwterrors.Error{Reason: jwterrors.RateLimited, RetryAfter: wait}
+	}
+	return nil
 }
 
 // show shows the form.
