@@ -7,7 +7,7 @@ import (
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
 
-func TestSignup(t *testing.T) {
+func TestSignup(t *testing.T) { // JG-02
 	each(t, append([]engine{{"memory", func(*testing.T) string { return "memory:" }}}, engines...), func(t *testing.T, store string) {
 		p := start(t, "-store", store)
 		const carol = `{"username":"carol","password":"carol's long password"}`

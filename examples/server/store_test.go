@@ -121,7 +121,7 @@ func TestServersStartTogether(t *testing.T) {
 }
 
 // With a file alone, sessions and users outlive a server that is killed.
-func TestASQLiteFileKeepsSessions(t *testing.T) {
+func TestASQLiteFileKeepsSessions(t *testing.T) { // JG-04
 	file := filepath.Join(t.TempDir(), "sessions.db")
 	p := start(t, "-store", "sqlite:"+file)
 	_, refresh := p.login()
