@@ -17,10 +17,12 @@ require (
 	github.com/tokenloop/tokenloop v0.0.0-00010101000000-000000000000
 	github.com/tokenloop/tokenloop/issuer/redisstore v0.0.0-00010101000000-000000000000
 	github.com/tokenloop/tokenloop/issuer/sqlstore v0.0.0-00010101000000-000000000000
+	github.com/tokenloop/tokenloop/refresher/oauth2x v0.0.0-00010101000000-000000000000
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/exporters/stdout/stdoutmetric v1.47.0
 	go.opentelemetry.io/otel/metric v1.47.0
 	go.opentelemetry.io/otel/sdk/metric v1.47.0
+	golang.org/x/oauth2 v0.37.0
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1
 	google.golang.org/grpc v1.85.0
 	google.golang.org/protobuf v1.36.12
@@ -64,7 +66,6 @@ require (
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/segmentio/asm v1.1.3 // indirect
 	github.com/segmentio/encoding v0.5.4 // indirect
-	github.com/tokenloop/tokenloop/refresher/oauth2x v0.0.0-00010101000000-000000000000
 	github.com/twitchyliquid64/golang-asm v0.15.1 // indirect
 	github.com/ugorji/go/codec v1.3.1 // indirect
 	github.com/yosida95/uritemplate/v3 v3.0.2 // indirect
@@ -78,7 +79,6 @@ require (
 	golang.org/x/arch v0.22.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.60.0 // indirect
-	golang.org/x/oauth2 v0.37.0
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
@@ -92,6 +92,5 @@ replace (
 	github.com/tokenloop/tokenloop => ../
 	github.com/tokenloop/tokenloop/issuer/redisstore => ../issuer/redisstore
 	github.com/tokenloop/tokenloop/issuer/sqlstore => ../issuer/sqlstore
+	github.com/tokenloop/tokenloop/refresher/oauth2x => ../refresher/oauth2x
 )
-
-replace github.com/tokenloop/tokenloop/refresher/oauth2x => ../refresher/oauth2x
