@@ -99,8 +99,7 @@ func (f Fetcher) member() string { return cmp.Or(f.Member, "token") }
 // bind returns the Source that makes its calls with p.
 func (f Fetcher) bind(p *endpoint, allowHTTP bool) (Source, error) {
 	var mistakes []error
-	path, _, _ := strings.Cut(f.URL, "?")
-	if _, err := parseURL(path, allowHTTP); err != nil {
+	if err := checkEndpoint(f.URL, allowHTTP); err != nil {
 		mistakes = append(mistakes, fmt.Errorf("URL %q: %w", shown(f.URL), err))
 	}
 	if slices.Contains(strings.Split(f.member(), "."), "") {

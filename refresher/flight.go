@@ -57,7 +57,7 @@ func (f *flight) hold(unlock func()) {
 	}
 	f.mu.Unlock()
 	if abandoned {
-		unlock()
+		release(unlock)
 	}
 }
 
@@ -67,8 +67,14 @@ func (f *flight) letGo() {
 	f.unlock = nil
 	f.mu.Unlock()
 	if unlock != nil {
-		unlock()
+		release(unlock)
 	}
+}
+
+// release gives the store's lock back, and survives a panic in that.
+func release(unlock func()) {
+	defer func() { _ = recover() }() // its value may hold a secret
+	unlock()
 }
 
 // abandon makes sure that the flight writes nothing to the store from now on,

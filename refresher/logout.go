@@ -210,7 +210,8 @@ func (t *Transport) tell(ctx context.Context, p PendingLogout) error {
 	if p.bearer(t.now()) {
 		bearer = []string{"Bearer " + p.Tokens.AccessToken}
 	}
-	if err := t.endpoint.revoke(ctx, p.Tokens.RefreshToken, bearer); err != nil {
+	// Nobody is there to recover from a base transport that panics.
+	if err := guard(func() error { return t.endpoint.revoke(ctx, p.Tokens.RefreshToken, bearer) }); err != nil {
 		e := asError(err)
 		if classOf(e) != verdict { // else the issuer knows of no such session
 			o.mu.Lock()

@@ -140,8 +140,7 @@ func (ClientCredentials) unattended() {}
 func (o OAuth) bind(p *endpoint, allowHTTP bool) (Source, error) {
 	var mistakes []error
 	for name, to := range map[string]string{"TokenURL": o.TokenURL, "RevokeURL": o.RevokeURL} {
-		path, _, _ := strings.Cut(to, "?") // RFC 6749, Section 3.2, allows a query
-		if _, err := parseURL(path, allowHTTP); err != nil && (to != "" || name == "TokenURL") {
+		if err := checkEndpoint(to, allowHTTP); err != nil && (to != "" || name == "TokenURL") {
 			mistakes = append(mistakes, fmt.Errorf("%s %q: %w", name, shown(to), err))
 		}
 	}

@@ -51,6 +51,17 @@ func parseURL(s string, allowHTTP bool) (*url.URL, error) {
 	return u, nil
 }
 
+// checkEndpoint checks the URL of an endpoint, which may have a query (RFC 6749,
+// Section 3.2). Its errors quote nothing: there may be a secret in that.
+func checkEndpoint(s string, allowHTTP bool) error {
+	if _, err := url.Parse(s); err != nil {
+		return errors.New("it is not a URL")
+	}
+	s, _, _ = strings.Cut(s, "?")
+	_, err := parseURL(s, allowHTTP)
+	return err
+}
+
 func originOf(u *url.URL) origin {
 	return origin{u.Scheme, trimPort(u.Scheme, strings.ToLower(u.Host))}
 }
@@ -67,7 +78,7 @@ type origins []origin
 // has reports whether u belongs to one of the origins. What is spelled in a way
 // that is not understood does not.
 func (list origins) has(u *url.URL) bool {
-	if u == nil {
+	if u == nil || u.Opaque != "" && !namesHost(u) {
 		return false
 	}
 	for i := range list {
@@ -85,6 +96,17 @@ func (list origins) has(u *url.URL) bool {
 		}
 	}
 	return false
+}
+
+// namesHost reports whether Opaque, which net/http puts into the request line as it
+// is, names the host of u or none. A proxy goes by what is there.
+func namesHost(u *url.URL) bool {
+	rest, ok := strings.CutPrefix(u.Opaque, "//")
+	if ok {
+		rest, ok = strings.CutPrefix(rest, u.Host)
+		return ok && (rest == "" || rest[0] == '/')
+	}
+	return strings.HasPrefix(u.Opaque, "/")
 }
 
 // hasString is has for a URL that was checked before.
