@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/tokenloop/tokenloop/examples/internal/story"
 )
 
 func main() {
@@ -29,13 +31,13 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	s := &story{out: out}
+	s := story.New(out)
 	fmt.Fprintln(out, "tokenloop: one life of a token, on", w.url, "with its sessions in a SQLite file")
-	for _, chapter := range []func(context.Context, *story, *world){
+	for _, chapter := range []func(context.Context, *story.Story, *world){
 		login, expiry, stoppedClock, lostAnswer, stolenToken, refusals, keyRotation, restart, logout,
 	} {
-		if chapter(ctx, s, w); s.err != nil {
-			return s.err
+		if chapter(ctx, s, w); s.Err() != nil {
+			return s.Err()
 		}
 	}
 	fmt.Fprintln(out, "\nEverything happened as told.")

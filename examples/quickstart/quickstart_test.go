@@ -20,15 +20,3 @@ func TestQuickstart(t *testing.T) {
 		t.Errorf("the story has gaps:\n%s", out.String())
 	}
 }
-
-// A story that does not come true ends with an error.
-func TestAStoryThatIsNotTrueEnds(t *testing.T) {
-	var out bytes.Buffer
-	s := &story{out: &out}
-	s.begin("one")
-	s.tell(false, "it %s", "rained")
-	s.tell(true, "and then")
-	if s.err == nil || !strings.Contains(s.err.Error(), "it rained") || strings.Contains(out.String(), "and then") {
-		t.Errorf("err = %v after\n%s", s.err, out.String())
-	}
-}

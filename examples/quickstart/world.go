@@ -301,16 +301,3 @@ func member(token string, part int, name string) string {
 	value, _ := members[name].(string)
 	return value
 }
-
-// until waits for something that happens on another goroutine.
-func until(ctx context.Context, happened func() bool) error {
-	for range 100 {
-		if happened() {
-			return nil
-		}
-		if err := sleep(ctx, 10*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	return errors.New("it did not happen within a second")
-}
