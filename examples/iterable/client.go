@@ -31,9 +31,13 @@ type app struct {
 
 // transport configures the refresher as the app's SDK was.
 func (a *app) transport() (*refresher.Transport, error) {
+	return a.transportWith(refresher.AuthHandler(a.authHandler))
+}
+
+func (a *app) transportWith(source refresher.Source) (*refresher.Transport, error) {
 	return refresher.New(refresher.Config{
 		Origins: []string{a.api}, InsecureAllowHTTP: true, // on loopback
-		Source:        refresher.AuthHandler(a.authHandler),
+		Source:        source,
 		Base:          withAPIKey{a.key, http.DefaultTransport},
 		RefreshWindow: 120 * time.Second, // expiringAuthTokenRefreshPeriod
 		MaxRetries:    5,                 // retryPolicy
@@ -63,6 +67,15 @@ func tokenErrors() []refresher.Refusal {
 func (a *app) authHandler(ctx context.Context, id refresher.Identity) (refresher.AuthResponse, error) {
 	token, err := a.fetch(ctx, id)
 	return refresher.AuthResponse{Token: token, OnSuccess: a.onSuccess, OnFailure: a.onFailure}, err
+}
+
+// fetcher is what authHandler does, as configuration: use it where that is all.
+func (a *app) fetcher() refresher.Source {
+	return refresher.Fetcher{
+		URL:           a.backend + "/jwt",
+		Authorization: func(context.Context) (string, error) { return "Bearer " + a.session, nil },
+		OnSuccess:     a.onSuccess, OnFailure: a.onFailure,
+	}
 }
 
 // fetch returns the token of the user id, or "" where the server has none.

@@ -129,7 +129,8 @@ func TestEmailOrUserID(t *testing.T) {
 }
 
 // IT-12, IT-15, IT-16: the authHandler in both forms, with its callbacks and with
-// the token alone. Exactly one of the callbacks is called, and that once.
+// the token alone, and the Fetcher, which is one without code (IT-17). Exactly one of
+// the callbacks is called, and that once.
 func TestBothFormsOfTheAuthHandler(t *testing.T) {
 	for _, c := range []struct {
 		name              string
@@ -142,13 +143,13 @@ func TestBothFormsOfTheAuthHandler(t *testing.T) {
 		{"a token and nothing else, which is refused", false, true, 401, 0, 0},
 		{"callbacks of two tokens that are refused", true, true, 401, 0, 2}, // the second is that of the retry
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		test := func(t *testing.T, source func(*app) refresher.Source) {
 			w, s := newTestWorld(t)
 			if !c.callbacks {
 				w.app.onSuccess, w.app.onFailure = nil, nil
 			}
 			w.setOnHold(emailUser, c.onHold)
-			client, err := w.app.transport()
+			client, err := w.app.transportWith(source(w.app))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -163,7 +164,11 @@ func TestBothFormsOfTheAuthHandler(t *testing.T) {
 			}
 			s.Until(t.Context(), func() bool { return w.accepted.Load() == c.accepted && w.refused.Load() == c.refused },
 				"%d times accepted, %d times refused", c.accepted, c.refused)
+		}
+		t.Run(c.name, func(t *testing.T) {
+			test(t, func(a *app) refresher.Source { return refresher.AuthHandler(a.authHandler) })
 		})
+		t.Run(c.name+", of a Fetcher", func(t *testing.T) { test(t, (*app).fetcher) })
 	}
 }
 
