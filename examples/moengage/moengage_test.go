@@ -49,12 +49,10 @@ func newTestWorld(t *testing.T) *world {
 // own.
 func TestTheErrorOfTheListener(t *testing.T) {
 	w := newTestWorld(t)
-	c, err := w.sdk(testApp, func(c *sdkConfig) { c.patience = 50 * time.Millisecond })
+	c, err := w.sdk(testApp, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := make(chan error, 1)
-	c.registerAuthenticationListener(func(_ *sdk, e *jwterrors.Error) { told <- e })
 	forger, err := issuer.GenerateKey(issuer.RS256)
 	if err != nil {
 		t.Fatal(err)
@@ -70,11 +68,11 @@ func TestTheErrorOfTheListener(t *testing.T) {
 	if err := c.login(t.Context(), user, token); err != nil {
 		t.Fatal(err)
 	}
-	c.track()
-	if err := c.sync(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a report without a good token: %v", err)
+	told := w.refused(t.Context(), c)
+	if told == nil {
+		t.Fatal("the listener was told nothing")
 	}
-	err = <-told
+	err = told // as one gets it from elsewhere
 	var e *jwterrors.Error
 	var reason jwterrors.Reason
 	if !errors.As(err, &e) || !errors.As(err, &reason) {
