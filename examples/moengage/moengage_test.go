@@ -150,21 +150,21 @@ func TestListenersUnderLoad(t *testing.T) {
 }
 
 // MO-12: in the pause nothing is sent, also when a good token is there; the next
-// session begins with the listener.
+// session uses it.
 func TestAPauseLastsUntilTheNextSession(t *testing.T) {
 	w := newTestWorld(t)
 	c, err := w.sdk(testApp, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.failed(&jwterrors.Error{Reason: jwterrors.Paused})
 	token, err := w.fetch(t.Context(), testApp, user)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.mu.Lock()
-	c.user = user
-	c.mu.Unlock()
+	if err := c.login(t.Context(), user, ""); err != nil {
+		t.Fatal(err)
+	}
+	c.failed(&jwterrors.Error{Reason: jwterrors.Paused})
 	if err := c.passAuthenticationDetails(t.Context(), token, user); err != nil {
 		t.Fatal(err)
 	}
@@ -172,12 +172,7 @@ func TestAPauseLastsUntilTheNextSession(t *testing.T) {
 	if err := c.sync(t.Context()); !errors.Is(err, jwterrors.Paused) || w.requests.Load() != 0 {
 		t.Errorf("in the pause: %v, and %d requests", err, w.requests.Load())
 	}
-	c.registerAuthenticationListener(func(c *sdk, _ *jwterrors.Error) {
-		_ = c.passAuthenticationDetails(context.Background(), token, user)
-	})
-	if err := c.newSession(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	c.newSession()
 	if err := c.sync(t.Context()); err != nil || w.accounts[testApp].synced.Load() != 1 {
 		t.Errorf("in the next session: %v", err)
 	}

@@ -104,13 +104,11 @@ func (s *sdk) passAuthenticationDetails(ctx context.Context, token, user string)
 	return s.transport.SetTokens(ctx, refresher.Tokens{AccessToken: token, Identity: refresher.UserID(user)})
 }
 
-// newSession lets reports be tried again after too many failures, with a new
-// token, for which the listener is asked.
-func (s *sdk) newSession(ctx context.Context) error {
-	s.mu.Lock()
-	user := s.user
-	s.mu.Unlock()
-	return s.login(ctx, user, "")
+// newSession lets reports be tried again after too many failures. The listener is
+// told once more if the token is still refused.
+func (s *sdk) newSession() {
+	s.paused.Store(false)
+	s.transport.Resume()
 }
 
 // launch is a later start of the app: the store may have a user, and a token that
