@@ -25,8 +25,10 @@ func newGateway(auth *middleware.Middleware, own *refresher.Transport, upstream 
 			// own adds its token to a request that has none.
 			p.Out.Header.Del("Authorization")
 			p.Out.Header.Del("Cookie")
-			claims, _ := middleware.FromContext(p.In.Context())
-			p.Out.Header.Set("X-User", claims.Subject) // whatever the caller wrote there
+			p.Out.Header.Del("X-User") // whatever the caller wrote there
+			if claims, ok := middleware.FromContext(p.In.Context()); ok {
+				p.Out.Header.Set("X-User", claims.Subject)
+			}
 			rewindable(p.Out)
 		},
 		Transport:      own,

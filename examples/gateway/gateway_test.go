@@ -68,6 +68,15 @@ func TestTwoInstances(t *testing.T) {
 	}
 }
 
+// A preflight has no token, and none is added to it on the way.
+func TestPreflights(t *testing.T) {
+	w := newTestWorld(t)
+	a, err := w.ask(t.Context(), http.DefaultClient, "OPTIONS", "/orders", "", "Origin", "https://app.example.com", "Access-Control-Request-Method", "GET", "X-User", "bob")
+	if _, seen := w.last(); err != nil || a.status != http.StatusUnauthorized || seen != 0 {
+		t.Errorf("got %d %v, and the upstream saw %d requests", a.status, err, seen)
+	}
+}
+
 // A body is sent again where it is short. Where it is long or of unknown length,
 // the caller is told to try again, and that helps.
 func TestBodies(t *testing.T) {
