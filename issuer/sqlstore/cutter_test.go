@@ -22,8 +22,8 @@ type cutter struct {
 	armed atomic.Bool
 
 	mu    sync.Mutex
-	away  bool // nobody is let through
-	conns map[net.Conn]bool
+	away  bool                      // nobody is let through
+	conns map[net.Conn]*atomic.Bool // whether what is said is thrown away
 }
 
 // newCutter returns a cutter in front of the server of source, and the source
@@ -33,7 +33,7 @@ func newCutter(t *testing.T, driver, source string) (*cutter, string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
-	p := &cutter{listener: l, conns: map[net.Conn]bool{}}
+	p := &cutter{listener: l, conns: map[net.Conn]*atomic.Bool{}}
 	switch driver {
 	case "pgx":
 		u, err := url.Parse(source)
@@ -56,22 +56,23 @@ func (p *cutter) serve() {
 		if err != nil {
 			return
 		}
-		if p.keep(client) {
-			go p.pass(client)
+		if silent := p.keep(client); silent != nil {
+			go p.pass(client, silent)
 		}
 	}
 }
 
 // keep remembers a connection, or closes it while nobody is let through.
-func (p *cutter) keep(c net.Conn) bool {
+func (p *cutter) keep(c net.Conn) (silent *atomic.Bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.away {
 		c.Close()
-		return false
+		return nil
 	}
-	p.conns[c] = true
-	return true
+	silent = new(atomic.Bool)
+	p.conns[c] = silent
+	return silent
 }
 
 func (p *cutter) drop(c net.Conn) {
@@ -94,7 +95,17 @@ func (p *cutter) cut(away bool) {
 	}
 }
 
-func (p *cutter) pass(client net.Conn) {
+// silence throws away what is said on the connections that there are, and leaves
+// them open, as when a server has died and nobody says so.
+func (p *cutter) silence() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, silent := range p.conns {
+		silent.Store(true)
+	}
+}
+
+func (p *cutter) pass(client net.Conn, silent *atomic.Bool) {
 	defer p.drop(client)
 	upstream, err := net.Dial("tcp", p.server)
 	if err != nil {
@@ -110,6 +121,9 @@ func (p *cutter) pass(client net.Conn) {
 		n, err := client.Read(buffer)
 		if err != nil {
 			return
+		}
+		if silent.Load() {
+			continue
 		}
 		cut := p.armed.Load()
 		if cut {

@@ -55,15 +55,20 @@
 //	go feed.Run(ctx)
 //
 // A token that was denied elsewhere is refused one Interval later at most, and the
-// time of a query: a second by default. Run reads by number. The
-// numbers of denials have no gap and are committed in their order, so that none can
-// turn up below one that was read. After a cut Run goes on where it was, and where the
-// database has lost denials, as in a fail-over, it reads all that are left. How
-// long it may be cut off, and what holds then, is the policy of the Denylist.
+// time of a query. An Interval is a second by default; with one of 200 ms the median was
+// 95 ms and the 99th percentile 200 ms, on each engine. With a connection that
+// listens (PostgreSQL; see NewFeed) they were 0.5 ms and 11 ms.
+//
+// Run reads by number. Numbers are given without a gap and are committed in their
+// order, so that none can turn up below one that was read. After a cut Run goes on
+// where it was, and where the database has lost denials, as in a fail-over, it
+// reads all that are left. A connection that is dead and does not say so is given up
+// after five seconds. How long a process may be cut off, and what holds then, is the
+// policy of its Denylist.
 //
 // Denials are rare, one for each logout, and written one after the other. A role
-// that may only SELECT from tokenloop_denials is enough for a service that verifies:
-// the others remove what is over.
+// that may only SELECT from tokenloop_denials is enough for a service that verifies.
+// What is over is removed by the processes that may DELETE: let issuers Run too.
 //
 // # Size
 //
@@ -77,7 +82,13 @@
 // can be spread over databases by ID; List, Replace and RevokeSubject would then
 // have to ask all of them.
 //
-// A refresh reads one row and updates it. With Config.IdleTTL of the issuer it
+// A denial took 116 bytes in SQLite, 177 in PostgreSQL and 179 in MariaDB, with
+// indexes. It is kept for as long as tokens live and ten minutes more. A million of them
+// were read at the start in 2 to 5 seconds, with 2 MB of memory beside the Denylist's own.
+//
+// A refresh reads one row and updates it, in statements that are prepared once: at
+// 85 to 100 % of the rate of bare ones. Among 5 million sessions it took as long as
+// among 10 thousand, the slowest hundredth included, in SQLite and PostgreSQL. With Config.IdleTTL of the issuer it
 // moves in the index of ends as well, which in PostgreSQL means an entry in every
 // index; without, the row is mostly rewritten in its page.
 //
