@@ -74,11 +74,15 @@ return 1`)
 //
 //	session: from, to, rotated at, idle end or nothing, milliseconds to it, now in ms less an hour, key id, retry hash
 var rotate = redis.NewScript(`
-local s = redis.call('HMGET', KEYS[1], 'g', 'e', 'i', 'v', 'p')
+local s = redis.call('HMGET', KEYS[1], 'g', 'e', 'i', 'v', 'p', 'h')
 local at = tonumber(ARGV[3])
 if s[1] ~= ARGV[1] or s[4] or s[5] or at >= tonumber(s[2]) or s[3] and at >= tonumber(s[3]) then return 0 end
-redis.call('HSET', KEYS[1], 'g', ARGV[2], 'r', ARGV[3], 'k', ARGV[7])
-if ARGV[8] == '' then redis.call('HDEL', KEYS[1], 'h') else redis.call('HSET', KEYS[1], 'h', ARGV[8]) end
+if ARGV[8] ~= '' then
+  redis.call('HSET', KEYS[1], 'g', ARGV[2], 'r', ARGV[3], 'k', ARGV[7], 'h', ARGV[8])
+else
+  redis.call('HSET', KEYS[1], 'g', ARGV[2], 'r', ARGV[3], 'k', ARGV[7])
+  if s[6] then redis.call('HDEL', KEYS[1], 'h') end
+end
 if ARGV[4] ~= '' or s[3] then
   local left = math.max(tonumber(s[2]) / 1000 - ARGV[6], 3600000)
   if ARGV[4] == '' then

@@ -97,13 +97,11 @@ func encode(v *issuer.Session) (all []any) {
 func decode(id string, fields map[string]string) (v issuer.Session, begun bool, err error) {
 	text := func(field string) string {
 		all := fields[field]
-		for n := 1; ; n++ {
-			more, ok := fields[field+strconv.Itoa(n)]
-			if !ok {
-				return all
-			}
-			all += more
+		for n, last := 1, all; len(last) == piece; n++ {
+			last = fields[field+strconv.Itoa(n)]
+			all += last
 		}
+		return all
 	}
 	raw := func(field string) []byte {
 		if all := text(field); all != "" {

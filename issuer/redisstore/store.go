@@ -39,11 +39,15 @@ type Config struct {
 // check completes c, or says what is wrong with it.
 func (c *Config) check() error {
 	var mistakes []error
-	switch c.Client.(type) {
+	switch client := c.Client.(type) {
 	case nil:
 		mistakes = append(mistakes, errors.New("redisstore: Config.Client is required"))
 	case *redis.Ring:
 		mistakes = append(mistakes, errors.New("redisstore: Config.Client is a Ring, which looks for sessions elsewhere while a server is away"))
+	case *redis.ClusterClient:
+		if o := client.Options(); o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
+			mistakes = append(mistakes, errors.New("redisstore: Config.Client reads from replicas, which lag behind what was revoked"))
+		}
 	}
 	if strings.ContainsAny(c.Prefix, "{}") {
 		mistakes = append(mistakes, fmt.Errorf("redisstore: Config.Prefix is %q, and holds a brace", c.Prefix))
