@@ -144,8 +144,9 @@ func rotation(g uint64) issuer.Rotation {
 	return issuer.Rotation{Generation: g, KeyID: "k1", RotatedAt: time.Now()}
 }
 
-func newSession(subject string) issuer.Session {
-	at := time.Now()
+func newSession(subject string) issuer.Session { return newSessionAt(subject, time.Now()) }
+
+func newSessionAt(subject string, at time.Time) issuer.Session {
 	return issuer.Session{
 		ID: rand.Text()[:22], Seed: make([]byte, 32), KeyID: "k1", RotatedAt: at, Subject: subject, AuthTime: at,
 		CreatedAt: at, ExpiresAt: at.Add(time.Hour),
