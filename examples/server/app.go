@@ -94,8 +94,11 @@ func (a *app) build(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	limits := issuer.Limits{Account: triesOfAlice, InsecureOff: o.unlimited}
-	if !o.unlimited {
+	limits := issuer.Limits{Account: triesOfAlice, InsecureOff: o.unlimited, Limiter: a.store.limiter}
+	switch {
+	case o.unlimited:
+		limits.Limiter = nil
+	case limits.Limiter == nil:
 		if limits.Limiter, err = issuer.NewMemoryLimiter(issuer.MemoryLimiterConfig{Now: a.now}); err != nil {
 			return err
 		}

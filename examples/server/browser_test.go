@@ -30,6 +30,19 @@ func TestLoginsAreLimited(t *testing.T) { // IT-04
 	p.login()
 }
 
+// Where servers count together, what one refuses another one refuses.
+func TestServersOnRedisLimitLoginsTogether(t *testing.T) { // IT-04
+	if raceEnabled {
+		t.Skip("a hundred hashes take long under the race detector")
+	}
+	flags := shared(t, newRedis(t))
+	a, b := start(t, flags...), start(t, flags...)
+	for range triesOfAlice.Attempts {
+		a.want(a.do("POST", "/auth/login", "", `{"username":"alice","password":"x"}`), 401, jwterrors.CredentialsInvalid)
+	}
+	b.want(b.do("POST", "/auth/login", "", credentials), 429, jwterrors.RateLimited)
+}
+
 func TestNoEventIsLostAtTheEnd(t *testing.T) { // JG-17
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no SIGTERM")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"time"
 
@@ -37,7 +38,13 @@ func openRedis(ctx context.Context, u url.URL, now func() time.Time) (*storage, 
 		client.Close()
 		return nil, err
 	}
-	return &storage{Store: store, accounts: &redisAccounts{client, prefix + "server-users"}, close: client.Close}, nil
+	limiter, err := redisstore.NewLimiter(redisstore.Config{Client: client, Prefix: prefix, Now: now})
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return &storage{
+		Store: store, accounts: &redisAccounts{client, prefix + "server-users"}, limiter: limiter, close: client.Close,
+	}, nil
 }
 
 // redisAccounts are in one hash.

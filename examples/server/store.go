@@ -36,6 +36,7 @@ type storage struct {
 	name     string                            // for the log, without a password
 	keyFile  string                            // keeps the master key beside the sessions; empty where nothing can
 	feed     func(issuer.Mirror) (feed, error) // of what is denied; nil where there are no other servers
+	limiter  issuer.Limiter                    // counts for all servers; nil where each counts for itself
 	brief    bool                              // it ends with the process
 	clean    func(context.Context) error       // removes what has expired; nil where the store does it by itself
 	close    func() error
