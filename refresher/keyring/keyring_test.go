@@ -20,7 +20,7 @@ import (
 )
 
 // In this file a keychain in memory takes the place of the operating system's.
-// What a real one does is in session_test.go.
+// What a real one does is in session_linux_test.go.
 
 func config(t testing.TB) keyring.Config {
 	return keyring.Config{Service: "tokenloop-test", User: t.Name(), File: filepath.Join(t.TempDir(), "app", "session")}

@@ -5,8 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,8 +40,8 @@ const bus = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configura
 // that live as long as it does and keep nothing.
 func TestARealKeychain(t *testing.T) {
 	for _, program := range []string{"dbus-run-session", "gnome-keyring-daemon"} {
-		if _, err := exec.LookPath(program); runtime.GOOS != "linux" || err != nil {
-			t.Skipf("a real keychain is tested on Linux with %s (packages dbus and gnome-keyring)", program)
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("a real keychain is tested with %s (packages dbus and gnome-keyring)", program)
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -93,6 +93,20 @@ func TestInASession(t *testing.T) {
 		require.NoError(t, s.Save(t.Context(), refresher.Tokens{RefreshToken: strings.Repeat("x", keyring.MaxBytes-100)}))
 		assert.Error(t, s.Save(t.Context(), refresher.Tokens{RefreshToken: strings.Repeat("x", keyring.MaxBytes)}))
 	})
+	t.Run("the daemon does not answer", func(t *testing.T) { // as while it asks the user
+		s := open(t, config(t))
+		require.NoError(t, s.Save(t.Context(), tokens))
+		require.NoError(t, daemon.Process.Signal(syscall.SIGSTOP))
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		next := tokens
+		next.RefreshToken = "the next"
+		require.ErrorIs(t, s.Save(ctx, next), context.DeadlineExceeded)
+		_, err := s.Load(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NoError(t, daemon.Process.Signal(syscall.SIGCONT))
+		assert.Equal(t, next, load(t, s), "it has happened, and before what was asked for later")
+	})
 	t.Run("the daemon is killed", func(t *testing.T) {
 		c := config(t)
 		c.FallbackToFile = true
@@ -113,10 +127,7 @@ func TestInASession(t *testing.T) {
 // Without a message bus there is no Secret Service; nothing takes its place here.
 func TestWithoutASession(t *testing.T) {
 	const env = "KEYRING_TEST_NO_SESSION"
-	switch {
-	case runtime.GOOS != "linux":
-		t.Skip("other systems always have a keychain")
-	case os.Getenv(env) == "":
+	if os.Getenv(env) == "" {
 		c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWithoutASession$")
 		home := t.TempDir()
 		c.Env = []string{env + "=1", "HOME=" + home, "DBUS_SESSION_BUS_ADDRESS=unix:path=" + filepath.Join(home, "none")}
