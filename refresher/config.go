@@ -82,8 +82,9 @@ type Config struct {
 	// with proxies, HTTP/2 and certificates is its own business.
 	Base http.RoundTripper
 
-	// Store keeps the tokens. Nil means a MemoryStore. It is read when the
-	// first request comes, or by Restore.
+	// Store keeps the tokens: a MemoryStore, a FileStore, a SplitStore, that
+	// of the module refresher/keyring or one of the caller's own. Nil means a
+	// MemoryStore. It is read when the first request comes, or by Restore.
 	Store Store
 
 	// Logouts keeps the logouts that the issuer could not be told of. Nil means

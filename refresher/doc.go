@@ -58,6 +58,15 @@
 // (its reason, or invalid_grant) are the tokens deleted, and OnSessionExpired is
 // told, once for each session.
 //
+// # Where the tokens are kept
+//
+// Without a Store they are gone when the process ends. With one, a later launch
+// and other processes go on with the session: whoever refreshes holds the lock of
+// the Store, and the others take over what it has saved. A Store that does not
+// work is reported and costs nobody the session: the tokens in use are kept in
+// memory, and saved as soon as the Store takes them again. A Store that cannot be
+// read counts as one without tokens until it can.
+//
 // # Logout
 //
 // Logout forgets the tokens first, and then tells the issuer. If that cannot be
