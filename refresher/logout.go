@@ -142,23 +142,29 @@ func (t *Transport) Logout(ctx context.Context) error {
 	// in both, and not in none.
 	send := t.hangUp(ctx, old.tokens)
 	also := func() error { return nil }
-	err := t.persist(ctx, next, func() {
-		if stored, ok := t.newerThan(ctx, old); ok {
+	err := t.persist(ctx, next, func() bool {
+		stored, theirs := t.insteadOf(ctx, old)
+		if !stored.IsZero() && !theirs {
 			also = t.hangUp(ctx, stored)
 		}
+		return !theirs
 	})
 	return errors.Join(err, send(), also())
 }
 
-// newerThan returns the tokens in the store if another process has put them there
-// in the place of those of old: an issuer may know the session by them alone.
-func (t *Transport) newerThan(ctx context.Context, old *state) (Tokens, bool) {
+// insteadOf returns the tokens that another process has put into the store in the
+// place of those of old: an issuer may know the session by them alone. They are
+// theirs if they are another user's, who has logged in there.
+func (t *Transport) insteadOf(ctx context.Context, old *state) (stored Tokens, theirs bool) {
 	stored, err := t.store.Load(ctx)
 	if err != nil || stored.RefreshToken == "" || stored.RefreshToken == old.tokens.RefreshToken {
 		return Tokens{}, false
 	}
 	st, refused := t.receive(stored, newSession(0, stored.Identity), t.now())
-	return stored, refused == nil && !anotherOwner(old, st)
+	if refused != nil {
+		return Tokens{}, false
+	}
+	return stored, anotherOwner(old, st)
 }
 
 // hangUp puts the end of the session of tokens in the queue, and returns the

@@ -228,9 +228,9 @@ func (t *Transport) Resume() {
 }
 
 // persist brings the store in line with next: it saves its tokens, or clears
-// the store if there are none. It does nothing if next is past. If before is not
-// nil, it is called first, with the lock held.
-func (t *Transport) persist(ctx context.Context, next *state, before func()) (err error) {
+// the store if there are none. It does nothing if next is past. If allowed is not
+// nil, it is called first, with the lock held, and says whether to go on.
+func (t *Transport) persist(ctx context.Context, next *state, allowed func() bool) (err error) {
 	var instead *Tokens
 	defer func() {
 		if p := recover(); p != nil { // its value may hold a secret
@@ -254,8 +254,8 @@ func (t *Transport) persist(ctx context.Context, next *state, before func()) (er
 	if t.state.Load().gen != next.gen {
 		return nil
 	}
-	if before != nil {
-		before()
+	if allowed != nil && !allowed() {
+		return nil
 	}
 	if failed = t.write(ctx, next.tokens); failed == nil {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -287,6 +288,30 @@ func TestWhatAnotherProcessDidToTheSession(t *testing.T) {
 					assert.Equal(t, kept.RefreshToken, stored.RefreshToken, "what belongs to others is left to them")
 				}
 			})
+		})
+	}
+}
+
+// NV-17: a logout deletes the tokens of its session, also those that another
+// process has refreshed, and not those of another user who has logged in there.
+func TestALogoutDeletesTheTokensOfItsUser(t *testing.T) {
+	for _, c := range []struct {
+		name, subject string
+		left          bool
+	}{{"the same user", "alice", false}, {"another user", "bob", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			s, store := newService(), &refresher.MemoryStore{}
+			share := func(config *refresher.Config) { config.Store = store }
+			a, b := offline(t, s, share), offline(t, s, share)
+			login(t, a)
+			s.subject = c.subject
+			login(t, b)
+			require.NoError(t, a.Logout(t.Context()))
+			assert.Equal(t, c.left, !must(store.Load(t.Context())).IsZero())
+			_, _, revoked := s.log()
+			assert.Equal(t, c.left, !slices.Contains(revoked, "refresh-token-number-2"))
+			_, err := get(t.Context(), a.Client(), api)
+			assert.ErrorIs(t, err, jwterrors.LoggedOut)
 		})
 	}
 }
