@@ -244,9 +244,14 @@ func (t *Transport) persist(ctx context.Context, next *state, allowed func() boo
 	limited, cancel := context.WithTimeout(ctx, t.attemptTimeout)
 	defer cancel()
 	unlock, failed := t.store.Lock(limited)
-	if failed == nil {
+	switch {
+	case failed == nil:
 		defer unlock()
-	} else {
+	case limited.Err() != nil && ctx.Err() == nil && !next.tokens.IsZero():
+		// Somebody has held it for long, and may be about to save what they
+		// have got for the session before. Whoever comes after them wins.
+		return storeUnavailable("lock the store", failed)
+	default:
 		t.report(next, storeUnavailable("lock the store", failed)) // and go on without
 	}
 	t.writing.Lock()

@@ -344,3 +344,25 @@ func TestAFailedSaveAfterTakingOverWhatOthersSaved(t *testing.T) {
 		assert.Equal(t, tokens.RefreshToken, refreshToken(t, store))
 	})
 }
+
+// A login waits for the refresh of another process, and does not save before it
+// in order to be overwritten by it.
+func TestALoginIsSavedAfterASlowRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newService(), &refresher.MemoryStore{}
+		tr := saving(t, s, store, nil)
+		unlock := must(store.Lock(t.Context())) // by another process, which refreshes
+		began := time.Now()
+		require.ErrorIs(t, tr.Login(t.Context(), alice), jwterrors.StoreUnavailable)
+		assert.Equal(t, 15*time.Second, time.Since(began))
+		call(t, tr)
+		assert.Empty(t, refreshToken(t, store), "not yet")
+		require.NoError(t, store.Save(t.Context(), refresher.Tokens{AccessToken: jwtOf(`{"sub":"bob"}`), RefreshToken: "bob's next"}))
+		unlock()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		tokens, _ := tr.Tokens()
+		assert.Equal(t, tokens.RefreshToken, refreshToken(t, store))
+		require.NoError(t, tr.Refresh(t.Context()))
+	})
+}
