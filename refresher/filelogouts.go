@@ -80,10 +80,10 @@ func (q *FileLogouts) makeRoom(ctx context.Context) error {
 	return nil
 }
 
-// names returns the names in the directory.
+// names returns the names in the directory, and none when there is none.
 func (q *FileLogouts) names() ([]string, error) {
-	root, err := q.file("").create()
-	if err != nil {
+	root, err := q.file("").open()
+	if root == nil {
 		return nil, err
 	}
 	defer root.Close()
@@ -138,8 +138,8 @@ func (q *FileLogouts) Remove(_ context.Context, id string) error {
 	if !validID(id) {
 		return nil
 	}
-	root, err := q.file(id).create()
-	if err != nil {
+	root, err := q.file(id).open()
+	if root == nil {
 		return err
 	}
 	defer root.Close()

@@ -50,6 +50,11 @@ func TestFileLogouts(t *testing.T) {
 			return err
 		}))
 	}
+	require.NoError(t, os.RemoveAll(dir))
+	assert.Empty(t, must(queue.List(ctx)), "to have no directory is to have no logouts")
+	require.NoError(t, queue.Remove(ctx, "B2"))
+	assert.NoDirExists(t, dir)
+	require.NoError(t, queue.Put(ctx, b))
 	for _, id := range []string{"", "a", "../A", "A/B", "A.B", "Ä", strings.Repeat("A", 65)} {
 		p := pending(id, now)
 		assert.Error(t, queue.Put(ctx, p), "%q", id)

@@ -32,7 +32,7 @@ type outbox struct {
 	shared bool          // others may add to queue
 
 	turn    chan struct{} // has one place, taken while a pass is under way
-	added   chan struct{} // has one place, taken when a logout was added for Run
+	added   chan struct{} // has one place, taken when Logout has left one for Run
 	waiting atomic.Bool   // there may be something to send
 
 	mu      sync.Mutex
@@ -331,9 +331,9 @@ func (t *Transport) kick() {
 }
 
 // Flush sends the logouts that wait for the issuer, now and, if that fails,
-// again with the waits of Config.RetryBackoff in between. It returns when none is left, or
-// with the last error when ctx leaves no time for another attempt. Call it when
-// the network is back, and before a program ends.
+// again with the waits of Config.RetryBackoff in between. It returns when none is
+// left, or with the last error when ctx leaves no time for another attempt. Call
+// it when the network is back, and before a program ends.
 //
 // Nobody has to: when a session begins or is refreshed, and when a request is
 // refused because there is none, those that wait are sent in the background.
