@@ -42,7 +42,9 @@ func FromToken(token *oauth2.Token) refresher.Tokens {
 // A RefreshGrant is a refresher.Source that exchanges the refresh token at the
 // token endpoint of Config (RFC 6749, Section 6), which must not be nil. The
 // refresh token is that of the Transport, which has it in its Store: Config keeps
-// none. Programs that have no oauth2.Config use refresher.OAuth.
+// none. An oauth2.Config knows no revocation endpoint (RFC 7009) either, so that a
+// Logout forgets the tokens here alone: refresher.OAuth has a RevokeURL, and is for
+// programs without an oauth2.Config.
 //
 // Set Config.Endpoint.AuthStyle. With AuthStyleAutoDetect, golang.org/x/oauth2
 // repeats a call that failed, with the same refresh token, until one has
