@@ -25,7 +25,8 @@
 // # What happens to a request
 //
 // The token goes to the listed origins only: scheme, host and port are compared
-// for the first try, the retry and every hop of a redirect. A request to
+// for the first try, the retry and every hop of a redirect. A request whose Host
+// is not that of its URL must have both of them among the origins. A request to
 // another origin, and one that has an Authorization header of its own, passes
 // as it is. Where no session was ever begun, requests go out without a token.
 //

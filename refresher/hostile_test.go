@@ -78,6 +78,61 @@ func TestAnOpaqueURLThatNamesAnotherHostGetsNoToken(t *testing.T) {
 	}
 }
 
+// Request.Host goes into the header Host, by which servers with several sites tell
+// them apart, and for a plain proxy into the request line: a reverse proxy may have
+// it from whoever called. Such a request is for an origin if both names are.
+func TestAHostThatIsNotOfTheOriginsGetsNoToken(t *testing.T) {
+	var elsewhere []string
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		elsewhere = append(elsewhere, r.Header.Get("Authorization"))
+	}))
+	t.Cleanup(other.Close)
+	s := newService()
+	server := s.start(t)
+	p := newProxy(t)
+	c := config(server.URL)
+	c.Base = p.base(t, &http.Transport{})
+	tr := newTransport(t, c)
+	login(t, tr)
+	req := must(http.NewRequestWithContext(t.Context(), "GET", server.URL+"/api", nil))
+	req.Host = strings.TrimPrefix(other.URL, "http://")
+	resp, err := tr.RoundTrip(req)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, []string{""}, elsewhere)
+
+	var got string
+	for _, only := range []bool{false, true} {
+		sees := newTransport(t, refresher.Config{
+			Origins: []string{"https://api.example.com", "https://10.0.0.1:8443"}, Push: true, OnlyOrigins: only,
+			Base: tripFunc(func(r *http.Request) (*http.Response, error) {
+				got = r.Header.Get("Authorization")
+				return &http.Response{StatusCode: 200, Body: http.NoBody, Request: r}, nil
+			}),
+		})
+		require.NoError(t, sees.SetTokens(t.Context(), refresher.Tokens{AccessToken: "opaque"}))
+		for host, want := range map[string]string{
+			"":                     "Bearer opaque",
+			"10.0.0.1:8443":        "Bearer opaque",
+			"api.example.com":      "Bearer opaque", // listed as well: the name of what is behind the address
+			"API.example.com:443":  "Bearer opaque",
+			"api.example.com:8443": "",
+			"evil.test":            "",
+		} {
+			req := must(http.NewRequest("GET", "https://10.0.0.1:8443/", nil))
+			req.Host = host
+			resp, err := sees.RoundTrip(req)
+			if want == "" && only {
+				assert.ErrorIs(t, err, jwterrors.HostNotAllowed)
+				continue
+			}
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, want, got, host)
+		}
+	}
+}
+
 // A line break at the end of what an environment variable holds, for one. What no
 // request can be made with is refused by New, and no error shows the query.
 func TestTheURLOfAnEndpointIsCheckedAsAWhole(t *testing.T) {

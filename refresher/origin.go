@@ -3,6 +3,7 @@ package refresher
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 )
@@ -74,6 +75,15 @@ func (o origin) String() string { return fmt.Sprintf("%s://%s", o.scheme, o.host
 
 // origins is a short list of origins.
 type origins []origin
+
+// take reports whether r belongs to one of the origins, by its URL and by its Host,
+// which servers and proxies may go by instead.
+func (list origins) take(r *http.Request) bool {
+	if !list.has(r.URL) {
+		return false
+	}
+	return r.Host == r.URL.Host || r.Host == "" || list.has(&url.URL{Scheme: r.URL.Scheme, Host: r.Host})
+}
 
 // has reports whether u belongs to one of the origins. What is spelled in a way
 // that is not understood does not.

@@ -72,7 +72,7 @@ func (t *Transport) Client() *http.Client {
 // token. An error is a *jwterrors.Error, the error of the base transport, or
 // the cause of req's context.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !t.origins.has(req.URL) {
+	if !t.origins.take(req) {
 		if t.onlyOrigins {
 			closeBody(req)
 			return nil, &jwterrors.Error{Reason: jwterrors.HostNotAllowed, Err: errOtherOrigin}
