@@ -51,7 +51,7 @@ func main() {
 func session(ctx context.Context, config *oauth2.Config, token *oauth2.Token, api string) (*refresher.Transport, error) {
 	t, err := refresher.New(refresher.Config{
 		Origins: []string{api}, InsecureAllowHTTP: true, // on loopback
-		Source: oauth2x.RefreshGrant{Config: config},
+		Source: oauth2x.RefreshGrant{Config: config, InsecureAllowHTTP: true},
 	})
 	if err != nil {
 		return nil, err

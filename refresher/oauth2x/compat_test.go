@@ -384,7 +384,7 @@ func TestExtras(t *testing.T) {
 		assert.Zero(t, oauth2x.FromToken(first.WithExtra(map[string]any{"refresh_expires_in": absurd})).RefreshExpiry)
 	}
 
-	tr := s.newTransport(t, oauth2x.RefreshGrant{Config: s.config()}, tokens)
+	tr := s.newTransport(t, oauth2x.RefreshGrant{Config: s.config(), InsecureAllowHTTP: true}, tokens)
 	token, err := oauth2x.TokenSource(t.Context(), tr).Token()
 	require.NoError(t, err)
 	assert.Equal(t, "read", token.Extra("scope"))
@@ -400,13 +400,13 @@ func TestWhichClientIsAsked(t *testing.T) {
 		return http.DefaultTransport.RoundTrip(r)
 	})}
 	tokens := oauth2x.FromToken(s.login(time.Hour))
-	_, err := oauth2x.RefreshGrant{Config: s.config(), Client: mine}.Refresh(t.Context(), tokens)
+	_, err := oauth2x.RefreshGrant{Config: s.config(), InsecureAllowHTTP: true, Client: mine}.Refresh(t.Context(), tokens)
 	require.NoError(t, err)
 	assert.Equal(t, 1, asked)
 
 	ctx := context.WithValue(t.Context(), oauth2.HTTPClient, mine)
 	tokens.RefreshToken = "refresh-2"
-	_, err = oauth2x.RefreshGrant{Config: s.config()}.Refresh(ctx, tokens)
+	_, err = oauth2x.RefreshGrant{Config: s.config(), InsecureAllowHTTP: true}.Refresh(ctx, tokens)
 	require.NoError(t, err)
 	assert.Equal(t, 1, asked, "it is a Transport that calls Refresh, whose context has no client")
 

@@ -57,6 +57,7 @@
 //	               TestARefreshGrantKeepsNothing
 //	extras         Differs: "scope" and "refresh_expires_in" are kept, and nothing else.
 //	               TestExtras
-//	client         Differs: RefreshGrant.Client, not a value of the context; redirects are not followed.
-//	               TestWhichClientIsAsked TestRedirectsOfTheTokenEndpointAreNotFollowed
+//	client         Differs: RefreshGrant.Client, not a value of the context; redirects are not followed, and
+//	               https is asked for.
+//	               TestWhichClientIsAsked TestRedirectsOfTheTokenEndpointAreNotFollowed TestARefreshGrantTakesHTTPS
 package oauth2x

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 
 	"golang.org/x/oauth2"
 
@@ -37,6 +38,10 @@ func newRefused(err error, status int, code string) *refused {
 // reasoned returns err, from a source of golang.org/x/oauth2, with the reason that
 // tells a refresher.Transport what to do.
 func reasoned(err error) error {
+	var at *url.Error
+	if errors.As(err, &at) {
+		err = at.Err // without the URL, whose query may hold a secret
+	}
 	var known jwterrors.Reason
 	if errors.As(err, &known) {
 		return err

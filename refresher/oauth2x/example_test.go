@@ -41,7 +41,7 @@ func ExampleRefreshGrant() {
 
 	t, err := refresher.New(refresher.Config{
 		Origins: []string{server.URL}, InsecureAllowHTTP: true, // on loopback
-		Source: oauth2x.RefreshGrant{Config: config},
+		Source: oauth2x.RefreshGrant{Config: config, InsecureAllowHTTP: true},
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -59,7 +59,7 @@ func ExampleRefreshGrant() {
 func ExampleRefreshGrant_Refresh() {
 	server := exampleServer()
 	defer server.Close()
-	grant := oauth2x.RefreshGrant{Config: server.config()} // a Transport calls it
+	grant := oauth2x.RefreshGrant{Config: server.config(), InsecureAllowHTTP: true} // a Transport calls it
 	tokens, err := grant.Refresh(context.Background(), oauth2x.FromToken(server.login(time.Hour)))
 	fmt.Println(tokens.AccessToken, tokens.RefreshToken, err)
 	_, err = grant.Refresh(context.Background(), refresher.Tokens{RefreshToken: "refresh-1"}) // used up
@@ -119,7 +119,7 @@ func ExampleTokenSource() {
 	defer server.Close()
 	t, err := refresher.New(refresher.Config{
 		Origins: []string{server.URL}, InsecureAllowHTTP: true, // on loopback
-		Source: oauth2x.RefreshGrant{Config: server.config()},
+		Source: oauth2x.RefreshGrant{Config: server.config(), InsecureAllowHTTP: true},
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -2,9 +2,13 @@ package oauth2x
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,7 +60,29 @@ type RefreshGrant struct {
 	// has a CheckRedirect, redirects are not followed: they would take the
 	// refresh token along.
 	Client *http.Client
+
+	// InsecureAllowHTTP allows plain http for the token endpoint, on which
+	// everybody on the way can read the refresh token and the client's secret.
+	InsecureAllowHTTP bool
 }
+
+// String returns one line without the client's secret.
+func (g RefreshGrant) String() string {
+	if g.Config == nil {
+		return "RefreshGrant{}"
+	}
+	to, _, _ := strings.Cut(g.Config.Endpoint.TokenURL, "?")
+	return fmt.Sprintf("RefreshGrant{%q, client %q}", to, g.Config.ClientID)
+}
+
+// Format writes String for every verb and flag, "%#v" included.
+func (g RefreshGrant) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, g.String()) }
+
+// LogValue returns what String does.
+func (g RefreshGrant) LogValue() slog.Value { return slog.StringValue(g.String()) }
+
+// MarshalJSON returns what String does.
+func (g RefreshGrant) MarshalJSON() ([]byte, error) { return json.Marshal(g.String()) }
 
 // Refresh makes g a refresher.Source. The retry key of current is sent as
 // Idempotency-Key.
@@ -69,7 +95,7 @@ func (g RefreshGrant) Refresh(ctx context.Context, current refresher.Tokens) (re
 			Reason: jwterrors.RefreshTokenMissing, Err: errors.New("oauth2x: there is no refresh token"),
 		}
 	}
-	ctx = context.WithValue(ctx, oauth2.HTTPClient, client(g.Client, current.RetryKey))
+	ctx = context.WithValue(ctx, oauth2.HTTPClient, client(g.Client, once{key: current.RetryKey, https: !g.InsecureAllowHTTP}))
 	// The expiry of no access token is looked at: there is none.
 	token, err := g.Config.TokenSource(ctx, &oauth2.Token{RefreshToken: current.RefreshToken}).Token()
 	if err != nil {
@@ -85,7 +111,8 @@ func (g RefreshGrant) Refresh(ctx context.Context, current refresher.Tokens) (re
 //	Unattended: true,
 //
 // Redirects of its calls are not followed, unless the function puts an HTTP client
-// of its own into the context (oauth2.HTTPClient).
+// of its own into the context (oauth2.HTTPClient). That it calls an https URL is for
+// the function to see to.
 type Fetch func(ctx context.Context) (*oauth2.Token, error)
 
 // Refresh makes f a refresher.Source.
@@ -93,7 +120,7 @@ func (f Fetch) Refresh(ctx context.Context, _ refresher.Tokens) (refresher.Token
 	if f == nil {
 		return refresher.Tokens{}, invalid("a Fetch needs a function")
 	}
-	token, err := f(context.WithValue(ctx, oauth2.HTTPClient, client(nil, "")))
+	token, err := f(context.WithValue(ctx, oauth2.HTTPClient, client(nil, once{})))
 	if err != nil {
 		return refresher.Tokens{}, reasoned(err)
 	}
@@ -169,8 +196,8 @@ func (s *tokenSource) begin() *call {
 	return c
 }
 
-// client returns a copy of base that sends key as Idempotency-Key.
-func client(base *http.Client, key string) *http.Client {
+// client returns a copy of base that sends its requests through o.
+func client(base *http.Client, o once) *http.Client {
 	c := http.Client{}
 	if base != nil {
 		c = *base
@@ -178,17 +205,25 @@ func client(base *http.Client, key string) *http.Client {
 	if c.CheckRedirect == nil {
 		c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	}
-	c.Transport = once{c.Transport, key}
+	o.base = c.Transport
+	c.Transport = o
 	return &c
 }
 
-// once sends a request with a key, one time.
+// once sends a request one time.
 type once struct {
-	base http.RoundTripper
-	key  string
+	base  http.RoundTripper
+	key   string // is sent as Idempotency-Key
+	https bool   // nothing else will do
 }
 
 func (o once) RoundTrip(r *http.Request) (*http.Response, error) {
+	if o.https && r.URL.Scheme != "https" {
+		if r.Body != nil {
+			_ = r.Body.Close()
+		}
+		return nil, invalid("plain http needs InsecureAllowHTTP")
+	}
 	with := r.Clone(r.Context())
 	if o.key != "" {
 		with.Header.Set("Idempotency-Key", o.key)

@@ -2,12 +2,14 @@ package oauth2x_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,7 +31,7 @@ import (
 func TestEachSourceRenews(t *testing.T) {
 	for name, source := range map[string]func(*server, *oauth2.Token) refresher.Source{
 		"RefreshGrant": func(s *server, _ *oauth2.Token) refresher.Source {
-			return oauth2x.RefreshGrant{Config: s.config()}
+			return oauth2x.RefreshGrant{Config: s.config(), InsecureAllowHTTP: true}
 		},
 		"Fetch": func(s *server, _ *oauth2.Token) refresher.Source {
 			c := &clientcredentials.Config{ClientID: clientID, ClientSecret: secret, TokenURL: s.URL + "/token"}
@@ -86,7 +88,7 @@ func TestEachSourceRenews(t *testing.T) {
 func TestARefreshGrantKeepsNothing(t *testing.T) {
 	s := newServer(t)
 	first := s.login(time.Hour)
-	source := oauth2x.RefreshGrant{Config: s.config()}
+	source := oauth2x.RefreshGrant{Config: s.config(), InsecureAllowHTTP: true}
 	tr := s.newTransport(t, source, oauth2x.FromToken(first))
 	var keys []string
 	for range 2 {
@@ -165,7 +167,7 @@ func TestWhatTheTokenEndpointAnswers(t *testing.T) {
 			})
 			config := s.config()
 			for name, source := range map[string]refresher.Source{
-				"RefreshGrant":    oauth2x.RefreshGrant{Config: config},
+				"RefreshGrant":    oauth2x.RefreshGrant{Config: config, InsecureAllowHTTP: true},
 				"FromTokenSource": oauth2x.FromTokenSource(config.TokenSource(t.Context(), &oauth2.Token{RefreshToken: first.RefreshToken})),
 			} {
 				if name == "FromTokenSource" && c.status == 302 {
@@ -204,7 +206,7 @@ func TestTheSessionEndsWithInvalidGrantAlone(t *testing.T) {
 	} {
 		s := newServer(t)
 		var expired atomic.Int64
-		tr := s.newTransport(t, oauth2x.RefreshGrant{Config: s.config()}, oauth2x.FromToken(s.login(-time.Minute)),
+		tr := s.newTransport(t, oauth2x.RefreshGrant{Config: s.config(), InsecureAllowHTTP: true}, oauth2x.FromToken(s.login(-time.Minute)),
 			func(c *refresher.Config) { c.OnSessionExpired = func(*jwterrors.Error) { expired.Add(1) } })
 		s.with(func() {
 			s.answer = func(w http.ResponseWriter, _ *http.Request) {
@@ -248,7 +250,7 @@ func TestRedirectsOfTheTokenEndpointAreNotFollowed(t *testing.T) {
 			s.with(func() {
 				s.answer = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) }
 			})
-			_, err := oauth2x.RefreshGrant{Config: s.config(), Client: c.client}.Refresh(t.Context(), refresher.Tokens{RefreshToken: "refresh-1"})
+			_, err := oauth2x.RefreshGrant{Config: s.config(), InsecureAllowHTTP: true, Client: c.client}.Refresh(t.Context(), refresher.Tokens{RefreshToken: "refresh-1"})
 			assert.ErrorIs(t, err, jwterrors.RefreshUnavailable)
 			assert.Equal(t, c.want, elsewhere.Load())
 			if c.client != nil {
@@ -263,12 +265,68 @@ func TestRedirectsOfTheTokenEndpointAreNotFollowed(t *testing.T) {
 	}
 }
 
+// Neither the first request nor one after a redirect is sent in plain.
+func TestARefreshGrantTakesHTTPS(t *testing.T) {
+	s := newServer(t)
+	first := oauth2x.FromToken(s.login(time.Hour))
+	secure := httptest.NewTLSServer(http.RedirectHandler(s.URL+"/token", http.StatusTemporaryRedirect))
+	t.Cleanup(secure.Close)
+	follows := secure.Client()
+	follows.CheckRedirect = func(*http.Request, []*http.Request) error { return nil }
+	for _, u := range []string{s.URL, secure.URL} {
+		config := s.config()
+		config.Endpoint.TokenURL = u + "/token"
+		_, err := oauth2x.RefreshGrant{Config: config, Client: follows}.Refresh(t.Context(), first)
+		assert.Error(t, err)
+		if u == s.URL {
+			assert.ErrorIs(t, err, jwterrors.RequestInvalid, "a person must mend it")
+		}
+	}
+	grants, _ := s.seen()
+	assert.Zero(t, grants)
+}
+
+// The query of the token endpoint may hold a secret (RFC 6749, Section 3.2, allows
+// one), and the errors of net/http show it.
+func TestErrorsDoNotShowTheQuery(t *testing.T) {
+	s := newServer(t)
+	s.with(func() { s.answer = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) } })
+	config := s.config()
+	config.Endpoint.TokenURL += "?key=hidden"
+	tokens := refresher.Tokens{RefreshToken: "refresh-1"}
+	for name, source := range map[string]refresher.Source{
+		"no answer":  oauth2x.RefreshGrant{Config: config, InsecureAllowHTTP: true},
+		"plain http": oauth2x.RefreshGrant{Config: config},
+		"a source":   oauth2x.FromTokenSource(config.TokenSource(t.Context(), &oauth2.Token{RefreshToken: "refresh-1"})),
+	} {
+		_, err := source.Refresh(t.Context(), tokens)
+		require.Error(t, err, name)
+		assert.NotContains(t, err.Error(), "hidden", name)
+	}
+}
+
+// The client's secret is in no form of a RefreshGrant.
+func TestTheFormsOfARefreshGrant(t *testing.T) {
+	config := &oauth2.Config{ClientID: clientID, ClientSecret: secret, Endpoint: oauth2.Endpoint{TokenURL: "https://id.example.com/token?key=hidden"}}
+	grant := oauth2x.RefreshGrant{Config: config}
+	const want = `RefreshGrant{"https://id.example.com/token", client "app"}`
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		assert.Equal(t, want, fmt.Sprintf(verb, grant))
+	}
+	assert.Equal(t, want, grant.LogValue().String())
+	assert.Equal(t, "RefreshGrant{}", oauth2x.RefreshGrant{}.String())
+	for _, source := range []any{grant, &grant, refresher.Config{Source: grant}} {
+		assert.NotContains(t, fmt.Sprintf("%+v", source), secret)
+	}
+	assert.Equal(t, want, must(strconv.Unquote(string(must(json.Marshal(grant))))))
+}
+
 // net/http would repeat a POST that has an Idempotency-Key when a connection that
 // was used before breaks.
 func TestABrokenConnectionIsOneCall(t *testing.T) {
 	s := newServer(t)
 	client := &http.Client{Transport: &http.Transport{}}
-	grant := oauth2x.RefreshGrant{Config: s.config(), Client: client}
+	grant := oauth2x.RefreshGrant{Config: s.config(), InsecureAllowHTTP: true, Client: client}
 	tokens := oauth2x.FromToken(s.login(time.Hour))
 	tokens.RetryKey = "key"
 	_, err := grant.Refresh(t.Context(), tokens) // its connection is kept

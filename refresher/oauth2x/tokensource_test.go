@@ -21,7 +21,7 @@ import (
 // token.
 func TestATransportIsATokenSource(t *testing.T) {
 	s := newServer(t)
-	tr := s.newTransport(t, oauth2x.RefreshGrant{Config: s.config()}, oauth2x.FromToken(s.login(-time.Minute)))
+	tr := s.newTransport(t, oauth2x.RefreshGrant{Config: s.config(), InsecureAllowHTTP: true}, oauth2x.FromToken(s.login(-time.Minute)))
 	source := oauth2x.TokenSource(t.Context(), tr)
 	client := &http.Client{Transport: &oauth2.Transport{Source: source}}
 	var wg sync.WaitGroup
@@ -48,7 +48,7 @@ func TestATransportIsATokenSource(t *testing.T) {
 // the source.
 func TestALogoutIsSeenAtOnce(t *testing.T) {
 	s := newServer(t)
-	tr := s.newTransport(t, oauth2x.RefreshGrant{Config: s.config()}, oauth2x.FromToken(s.login(time.Hour)))
+	tr := s.newTransport(t, oauth2x.RefreshGrant{Config: s.config(), InsecureAllowHTTP: true}, oauth2x.FromToken(s.login(time.Hour)))
 	source := oauth2x.TokenSource(t.Context(), tr)
 	at := &http.Client{Transport: &oauth2.Transport{Source: source}}
 	around := oauth2.NewClient(t.Context(), source)
