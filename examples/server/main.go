@@ -34,7 +34,7 @@
 // -master-key-file is given. Servers that share a store are one issuer when they
 // share -issuer, -master-key-file, and -key-file or -secret-file. What one of
 // them denies, such as the access tokens of a session that was logged out, the
-// others know within a second or so. On Redis they do not hear of it, and count
+// others know within a second or so, on Redis at once. There they also count
 // logins together.
 //
 // While a database does not answer, requests that need it are answered with 503

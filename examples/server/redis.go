@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/url"
 	"time"
 
@@ -10,12 +11,13 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/issuer"
 	"github.com/tokenloop/tokenloop/issuer/redisstore"
 )
 
 // openRedis opens a Redis. Besides the parameters of the client the URL may have a
 // "prefix", which begins the names of all keys.
-func openRedis(ctx context.Context, u url.URL, now func() time.Time) (*storage, error) {
+func openRedis(ctx context.Context, u url.URL, now func() time.Time, log *slog.Logger) (*storage, error) {
 	query := u.Query()
 	prefix := query.Get("prefix")
 	if prefix == "" {
@@ -42,8 +44,11 @@ func openRedis(ctx context.Context, u url.URL, now func() time.Time) (*storage, 
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
+	denials := func(mirror issuer.Mirror) (feed, error) {
+		return redisstore.NewFeed(redisstore.FeedConfig{Client: client, Prefix: prefix, Mirror: mirror, Logger: log, Now: now})
+	}
 	return &storage{
-		Store: store, accounts: &redisAccounts{client, prefix + "server-users"}, limiter: limiter, close: client.Close,
+		Store: store, accounts: &redisAccounts{client, prefix + "server-users"}, limiter: limiter, feed: denials, close: client.Close,
 	}, nil
 }
 

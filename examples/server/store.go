@@ -122,7 +122,7 @@ func openURL(ctx context.Context, where string, now func() time.Time, log *slog.
 			st, err = onSQL(ctx, db, sqlstore.MySQL, now, log)
 		}
 	case "redis", "rediss":
-		st, err = openRedis(ctx, *u, now)
+		st, err = openRedis(ctx, *u, now, log)
 	default:
 		var db *sql.DB
 		if db, err = openPostgres(where); err == nil {
