@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 // start runs the reference server and returns its URL.
 func start(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(server, append([]string{"-addr", "127.0.0.1:0"}, args...)...)
+	cmd := exec.Command(server, append([]string{"-addr", "127.0.0.1:0", "-store", "memory:"}, args...)...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
