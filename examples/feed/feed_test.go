@@ -212,9 +212,9 @@ func TestAServiceThatIsCutOffFromTheListRefusesAndComesBackByItself(t *testing.T
 // NV-19: over HTTP from end to end, with the verified-token cache in between.
 func TestALogoutIsHeardWithin100ms(t *testing.T) {
 	w := newWorld(t, 10*time.Second)
-	logins := 60
+	logins := 300
 	if testing.Short() {
-		logins = 10
+		logins = 30
 	}
 	var took []time.Duration
 	for range logins {
@@ -228,8 +228,8 @@ func TestALogoutIsHeardWithin100ms(t *testing.T) {
 			if status == http.StatusUnauthorized && reason == "AUTH_TOKEN_INVALIDATED" {
 				break
 			}
-			if time.Since(answered) > 5*time.Second {
-				t.Fatalf("five seconds after the logout the service answers %d %s", status, reason)
+			if time.Since(answered) > 10*time.Second {
+				t.Fatalf("ten seconds after the logout the service answers %d %s", status, reason)
 			}
 		}
 		took = append(took, time.Since(answered))
