@@ -71,7 +71,8 @@
 //	+xadd +xrange +xrevrange +xread +multi +exec +time +ping +hello +client +info +scan +cluster|slots +cluster|shards
 //
 // Errors are those of go-redis, wrapped, and hold no value of a session: see
-// redis.IsAuthError, IsReadOnlyError, IsOOMError and the like.
+// redis.IsAuthError, IsReadOnlyError, IsOOMError and the like. go-redis tells of
+// connections that it does not get on stderr; its package logging turns that off.
 //
 // # Size
 //
@@ -116,4 +117,9 @@
 // 300 revocations on a busy machine of two cores. An entry of the set takes 150 bytes,
 // one of the stream 130. Entries leave ten minutes after they end. All are in one slot
 // of a Cluster, and a set that is full (FeedConfig.MaxEntries) refuses more.
+//
+// # Limiter
+//
+// A [Limiter] is the Limiter of issuer.Limits for all processes together, by the
+// clock of the server. A budget takes a key of some 100 bytes until it is whole.
 package redisstore

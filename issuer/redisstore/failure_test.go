@@ -450,3 +450,18 @@ func TestClaimsOfAnySize(t *testing.T) {
 		require.Equal(t, s.Claims, got.Claims)
 	}
 }
+
+func TestASessionThatIsNotUnderstoodIsAnError(t *testing.T) {
+	client, prefix := shared(t)
+	st, ctx := newStore(t, client, prefix), t.Context()
+	s := newSession("alice")
+	require.NoError(t, st.Create(ctx, s))
+	require.NoError(t, client.HSet(ctx, prefix+"s:"+s.ID, "e", "a secret").Err())
+	_, err := st.Get(ctx, s.ID)
+	require.ErrorContains(t, err, `field "e" of a session is no number`)
+	assert.NotContains(t, err.Error(), "a secret")
+	_, err = st.List(ctx, "alice", time.Now())
+	require.ErrorContains(t, err, `field "e" of a session is no number`)
+	_, err = st.Rotate(ctx, s.ID, 0, rotation(1))
+	require.Error(t, err)
+}

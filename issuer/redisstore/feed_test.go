@@ -355,3 +355,56 @@ func TestManyDenialsAreReadInPages(t *testing.T) {
 	t.Logf("%d bytes for each of %d entries of the list", client.MemoryUsage(t.Context(), prefix+"{denied}:list", 0).Val()/some, some)
 	t.Logf("%d bytes for each of them in the news", client.MemoryUsage(t.Context(), prefix+"{denied}:news", 0).Val()/some)
 }
+
+// asked is a mirror that can be asked.
+type asked struct{ mirror }
+
+func (a *asked) Revoked(_ context.Context, sid, jti, subject string, _ time.Time) (bool, error) {
+	for _, id := range []string{sid, jti, subject} {
+		if _, ok := a.at(id); ok {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func TestAFeedAsksItsMirror(t *testing.T) {
+	client, prefix := shared(t)
+	f, ctx := newFeed(t, client, prefix, &asked{}), t.Context()
+	require.NoError(t, f.DenyToken(ctx, "t1", soon()))
+	for jti, want := range map[string]bool{"t1": true, "t2": false} {
+		got, err := f.Revoked(ctx, "s1", jti, "alice", time.Now())
+		require.NoError(t, err)
+		assert.Equal(t, want, got, jti)
+	}
+	_, err := newFeed(t, client, prefix, &mirror{}).Revoked(ctx, "s1", "t1", "alice", time.Now())
+	assert.ErrorContains(t, err, "cannot be asked")
+}
+
+// A network that is silent looks like a server with nothing to tell.
+func TestASilentNetworkIsNoticed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes some seconds until silence is noticed")
+	}
+	client, prefix := shared(t)
+	p := newProxy(t, client.Options().Addr)
+	options := *client.Options()
+	options.Addr, options.ContextTimeoutEnabled = p.address, true
+	through := redis.NewClient(&options)
+	t.Cleanup(func() { through.Close() })
+	there := follow(t, through, prefix)
+	there.inStep(t)
+	f := newFeed(t, client, prefix, &mirror{})
+	p.silent.Store(true)
+	require.NoError(t, f.DenySession(t.Context(), "s", soon()))
+	time.Sleep(500 * time.Millisecond) // of silence
+	there.mu.Lock()
+	assert.Greater(t, time.Since(there.synced), 300*time.Millisecond)
+	there.mu.Unlock()
+	p.silent.Store(false) // what was swallowed does not come back
+	mended := time.Now()
+	there.inStep(t)
+	assert.Less(t, time.Since(mended), 8*time.Second)
+	_, ok := there.at("s")
+	assert.True(t, ok)
+}

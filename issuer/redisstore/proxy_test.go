@@ -15,6 +15,7 @@ import (
 type proxy struct {
 	address, server string
 	loseAnswer      atomic.Int64 // 1 is the next one
+	silent          atomic.Bool  // swallows answers
 	mu              sync.Mutex
 	isCut           bool
 	open            map[net.Conn]bool
@@ -98,6 +99,9 @@ func (p *proxy) pass(client net.Conn) {
 		}
 		if p.loseAnswer.Load() > 0 && p.loseAnswer.Add(-1) == 0 {
 			return
+		}
+		if p.silent.Load() {
+			continue
 		}
 		if _, err := client.Write(buffer[:n]); err != nil {
 			return
