@@ -154,7 +154,7 @@ func TestNoSessionIsLostWhenConnectionsAreCut(t *testing.T) {
 			driver, source := e.create(t)
 			p, source := newCutter(t, driver, source)
 			st, _ := openStore(t, e, driver, source)
-			underFaults(t, st, fewer(15), func() { p.cut(true); p.cut(false) })
+			underFaults(t, st, fewer(8), func() { p.cut(true); p.cut(false) })
 		})
 	}
 }
@@ -167,7 +167,7 @@ func TestNoSessionIsLostWhenBackendsAreTerminated(t *testing.T) {
 			db, err := open(driver, source)
 			require.NoError(t, err)
 			defer db.Close()
-			underFaults(t, st, fewer(15), func() {
+			underFaults(t, st, fewer(8), func() {
 				_, err := db.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 					WHERE application_name = current_schema() AND pid <> pg_backend_pid()`)
 				assert.NoError(t, err)

@@ -5,7 +5,8 @@
 //		storetest.Run(t, func(t *testing.T) issuer.Store { return newStore(t) })
 //	}
 //
-// Run it with the race detector. With -short the races are a tenth as long.
+// Run it with the race detector. With -short the races are a tenth as long. Feeds of
+// denials have TestFeed.
 package storetest
 
 import (
@@ -775,12 +776,12 @@ func raceCompareAndSwap(t *testing.T, st issuer.Store) {
 	}
 }
 
-// raceRotate lets 32 goroutines refresh one generation, for 200 generations:
+// raceRotate lets 32 goroutines refresh one generation, for 100 generations:
 // each generation must have exactly one successor.
 func raceRotate(t *testing.T, st issuer.Store) {
 	s := newService(t, st, issuer.MaxGrace)
 	token := s.login().RefreshToken
-	for generation := range rounds(200) {
+	for generation := range rounds(100) {
 		// A young token would be answered again instead of rotated.
 		s.ahead.Add(int64(issuer.MaxGrace))
 		var wg sync.WaitGroup
@@ -810,11 +811,11 @@ func raceRotate(t *testing.T, st issuer.Store) {
 	}
 }
 
-// raceRevoke lets refreshes race with a logout, 200 times: when both are done,
+// raceRevoke lets refreshes race with a logout, 100 times: when both are done,
 // no token of the session works.
 func raceRevoke(t *testing.T, st issuer.Store) {
 	s := newService(t, st, issuer.NoGrace)
-	for race := range rounds(200) {
+	for race := range rounds(100) {
 		token := s.login().RefreshToken
 		var wg sync.WaitGroup
 		start := make(chan struct{})
