@@ -66,7 +66,8 @@
 // after five seconds. How long a process may be cut off, and what holds then, is the
 // policy of its Denylist.
 //
-// Denials are rare, one for each logout, and written one after the other. A role
+// Denials are rare, one for each logout, and written one after the other: 32
+// goroutines that did nothing else wrote 330 (PostgreSQL) to 1,000 (SQLite) a second. A role
 // that may only SELECT from tokenloop_denials is enough for a service that verifies.
 // What is over is removed by the processes that may DELETE: let issuers Run too.
 //

@@ -197,7 +197,8 @@ func TestALostConnectionIsAnErrorAndNothingIsHalfDone(t *testing.T) {
 		t.Run(e.name, func(t *testing.T) {
 			driver, source := e.create(t)
 			p, source := newCutter(t, driver, source)
-			st, _ := openStore(t, e, driver, source)
+			st, db := openStore(t, e, driver, source)
+			f := feedOn(t, e, db, sqlstore.FeedConfig{Mirror: newList()})
 			ctx := t.Context()
 			for range 20 {
 				s := newSession("alice")
@@ -218,7 +219,9 @@ func TestALostConnectionIsAnErrorAndNothingIsHalfDone(t *testing.T) {
 				next := newSession("alice")
 				_, err = st.Replace(ctx, next)
 				require.Error(t, err)
+				require.Error(t, f.DenySession(ctx, s.ID, s.ExpiresAt), "a denial that nobody confirmed")
 				p.armed.Store(false)
+				require.NoError(t, f.DenySession(ctx, s.ID, s.ExpiresAt))
 				require.NoError(t, st.Revoke(ctx, s.ID, time.Now()))
 				got, err = st.Get(ctx, s.ID)
 				require.NoError(t, err)

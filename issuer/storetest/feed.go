@@ -37,7 +37,7 @@ func TestFeed(t *testing.T, newList func(t *testing.T) NewFeed) {
 		name string
 		test func(*testing.T, NewFeed)
 	}{
-		{"what is denied arrives everywhere", feedArrives},
+		{"what is denied arrives everywhere", feedArrives}, // AX-16
 		{"what was denied before is there before the first Synced", feedLoads},
 		{"what is over does not arrive", feedExpired},
 		{"a denial grows and does not shrink", feedGrows},

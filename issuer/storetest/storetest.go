@@ -44,7 +44,7 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 		{"hostile text survives", hostileText},
 		{"text is compared byte by byte", exactText},
 		{"an id is taken once", duplicate},
-		{"replace adds one and revokes the others", replace},
+		{"replace adds one and revokes the others", replace}, // JG-12
 		{"unknown sessions", unknown},
 		{"values are copies", copies},
 		{"rotate is a compare-and-swap", compareAndSwap},
@@ -57,13 +57,13 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 		{"expired sessions are deleted in portions", deleteExpired},
 		{"old marks are forgotten", forgetMarks},
 		{"live sessions are counted by master key", countKeys},
-		{"a session ends for its client too", clientsExpiry},
+		{"a session ends for its client too", clientsExpiry}, // JG-04, JG-08
 		{"processes whose clocks differ lose no session", clocksDiffer},
 		{"a write that was lost loses no session", lostWrite},
 		{"race: an id is taken once", raceCreate},
 		{"race: of many rotations one is made", raceCompareAndSwap},
 		{"race: one generation has one successor", raceRotate},
-		{"race: nothing survives a revocation", raceRevoke},
+		{"race: nothing survives a revocation", raceRevoke}, // AX-16
 		{"race: a subject's revocation holds", raceRevokeSubject},
 		{"race: what was replaced does not rotate", raceReplaced},
 		{"race: no login outlives the revocation of its subject", raceLogin},
