@@ -54,3 +54,27 @@ func ExampleStore_Check() {
 	fmt.Println(store.Check(context.Background()))
 	// Output: <nil>
 }
+
+// A master key that no live session has may be dropped: see issuer.Config.
+func ExampleStore_CountKeys() {
+	options, err := redis.ParseURL(os.Getenv("REDIS_URL"))
+	if err != nil {
+		panic(err)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	store, err := redisstore.New(redisstore.Config{Client: client, Prefix: "example of CountKeys:"})
+	if err != nil {
+		panic(err)
+	}
+	ctx, now := context.Background(), time.Now()
+	err = store.Create(ctx, issuer.Session{
+		ID: "c2Vzc2lvbiBvZiBhbGljZQ", Seed: make([]byte, 32), KeyID: "2026", Subject: "alice", RotatedAt: now,
+		AuthTime: now, CreatedAt: now, ExpiresAt: now.Add(time.Hour),
+	})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(store.CountKeys(ctx, now))
+	// Output: map[2026:1] <nil>
+}

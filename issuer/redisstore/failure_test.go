@@ -464,4 +464,30 @@ func TestASessionThatIsNotUnderstoodIsAnError(t *testing.T) {
 	require.ErrorContains(t, err, `field "e" of a session is no number`)
 	_, err = st.Rotate(ctx, s.ID, 0, rotation(1))
 	require.Error(t, err)
+	_, err = st.CountKeys(ctx, time.Now())
+	require.ErrorContains(t, err, "redisstore: count sessions: a time of a session is no number")
+}
+
+func TestManySessionsAreCountedOnce(t *testing.T) {
+	client, prefix := shared(t)
+	st := newStore(t, client, prefix)
+	const some = 2000
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			for range some / 10 {
+				assert.NoError(t, st.Create(t.Context(), newSession("alice")))
+			}
+		})
+	}
+	wg.Wait()
+	counts, err := st.CountKeys(t.Context(), time.Now())
+	require.NoError(t, err)
+	assert.Equal(t, map[string]int{"k1": some}, counts)
+	removed, err := st.DeleteExpired(t.Context(), time.Now().Add(2*time.Hour), some-1)
+	require.NoError(t, err)
+	assert.Equal(t, some-1, removed)
+	counts, err = st.CountKeys(t.Context(), time.Now())
+	require.NoError(t, err)
+	assert.Equal(t, map[string]int{"k1": 1}, counts)
 }

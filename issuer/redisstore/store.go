@@ -77,7 +77,10 @@ type Store struct {
 	cluster bool
 }
 
-var _ issuer.Store = (*Store)(nil)
+var (
+	_ issuer.Store      = (*Store)(nil)
+	_ issuer.KeyCounter = (*Store)(nil)
+)
 
 // New returns a store on c.Client. It asks the server nothing: see Check.
 func New(c Config) (*Store, error) {
@@ -413,6 +416,48 @@ func (s *Store) DeleteExpired(ctx context.Context, before time.Time, limit int) 
 		return removed, failed("remove expired sessions", err)
 	}
 	return removed, nil
+}
+
+// CountKeys counts the live sessions by master key. It looks at every key of the
+// server, and remembers the name of each session until it is done, since a server
+// may tell of one twice: some 100 bytes for each.
+func (s *Store) CountKeys(ctx context.Context, at time.Time) (map[string]int, error) {
+	counts, seen, now := map[string]int{}, map[string]bool{}, at.UnixMicro()
+	err := s.scan(ctx, func(node redis.Cmdable, keys []string) (bool, error) {
+		var sessions []*redis.SliceCmd
+		_, err := node.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, key := range keys {
+				if strings.HasPrefix(key, s.prefix+sessionKeys) && !seen[key] {
+					seen[key] = true
+					sessions = append(sessions, p.HMGet(ctx, key, fieldKeyID, fieldExpiresAt, fieldIdleUntil, fieldRevokedAt, fieldBegun))
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return false, err
+		}
+		for _, answer := range sessions {
+			var v struct {
+				KeyID     string  `redis:"k"`
+				ExpiresAt int64   `redis:"e"` // 0 where the session is gone
+				IdleUntil *int64  `redis:"i"`
+				RevokedAt *int64  `redis:"v"`
+				Begun     *string `redis:"p"`
+			}
+			if err := answer.Scan(&v); err != nil {
+				return false, errors.New("a time of a session is no number")
+			}
+			if now < v.ExpiresAt && (v.IdleUntil == nil || now < *v.IdleUntil) && (v.RevokedAt == nil || now < *v.RevokedAt) && v.Begun == nil {
+				counts[v.KeyID]++
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, failed("count sessions", err)
+	}
+	return counts, nil
 }
 
 // scan calls f with the names of all keys that begin with the prefix, server by
