@@ -265,10 +265,10 @@ func (t *Transport) persist(ctx context.Context, next *state, allowed func() boo
 	if failed = t.write(ctx, next.tokens); failed == nil {
 		return nil
 	}
-	if next.tokens.IsZero() { // what is deleted later is what is there now
-		if stored, err := t.store.Load(ctx); err == nil {
-			instead = &stored
-		}
+	// What is deleted later is what is there now. A save that failed may have
+	// come to the store all the same, and then what follows there is newer.
+	if stored, err := t.store.Load(ctx); err == nil && (next.tokens.IsZero() || stored.RetryKey == next.tokens.RetryKey) {
+		instead = &stored
 	}
 	return storeUnavailable("write the store", failed)
 }

@@ -10,7 +10,7 @@ type unsaved struct {
 	// instead is what the store had in their place. Once it has something
 	// else, somebody else has saved that since, and it is left alone. Nil
 	// means that nothing in the store can be newer: the tokens are those that
-	// the caller has set.
+	// the caller has set, and have not come to the store.
 	instead *Tokens
 
 	// next is when a request makes another attempt to save them; zero while a

@@ -366,3 +366,48 @@ func TestALoginIsSavedAfterASlowRefresh(t *testing.T) {
 		require.NoError(t, tr.Refresh(t.Context()))
 	})
 }
+
+// lateStore saves, and says once that it has not: a disk that was not synced, or a
+// keychain that has answered too late.
+type lateStore struct {
+	refresher.Store
+	failed atomic.Bool
+}
+
+func (l *lateStore) Save(ctx context.Context, tokens refresher.Tokens) error {
+	err := l.Store.Save(ctx, tokens)
+	if err == nil && l.failed.CompareAndSwap(false, true) {
+		return errDisk
+	}
+	return err
+}
+
+// NV-10: a login may have reached the store although the save has failed. Another
+// process that has refreshed it since has the newer tokens, and the refresh token
+// of the login would be a replay.
+func TestALoginThatWasSavedAllTheSameDoesNotOverwriteItsSuccessor(t *testing.T) {
+	for name, half := range map[string]bool{"whole": false, "without the access token": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, memory := newService(), &refresher.MemoryStore{}
+				var shared refresher.Store = memory
+				late := &lateStore{Store: memory}
+				store := refresher.Store(late)
+				if half { // the first of the two saves was made
+					access := &brokenStore{}
+					access.breaks("Save")
+					store, shared = &refresher.SplitStore{Secure: memory, Access: access}, &refresher.SplitStore{Secure: memory}
+				}
+				a, b := saving(t, s, store, nil), saving(t, s, shared, nil)
+				require.ErrorIs(t, a.Login(t.Context(), alice), jwterrors.StoreUnavailable)
+				require.NoError(t, b.Refresh(t.Context()))
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				assert.Equal(t, "refresh-token-number-2", refreshToken(t, memory))
+				call(t, a)
+				used, _, _ := s.log()
+				assert.Equal(t, []string{"refresh-token-number-1", "refresh-token-number-2"}, used)
+			})
+		})
+	}
+}
