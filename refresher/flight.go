@@ -421,6 +421,10 @@ func (t *Transport) accept(ctx context.Context, f *flight, cur *state, tokens, g
 	}
 	if refused != nil {
 		got.outcome.tell(&t.events, refused.Reason)
+		if refused.Reason == jwterrors.TokenUserKeyInvalid && tokens.AccessToken == "" && !tokens.same(cur.tokens) {
+			t.giveBack(ctx, f, tokens, got)
+			return &jwterrors.Error{Reason: jwterrors.LoggedOut, Err: errForeignStore}
+		}
 		if refused.Reason != jwterrors.TokenUserKeyInvalid {
 			t.keepRefreshToken(ctx, f, cur, got)
 		}
@@ -479,6 +483,21 @@ func (t *Transport) keepRefreshToken(ctx context.Context, f *flight, cur *state,
 		}
 		if next.unsaved != nil {
 			t.saveLater(true)
+		}
+	})
+}
+
+// giveBack saves what has come for a refresh token of the store that turned out
+// to be another user's, who goes on with it: that token may be used up.
+func (t *Transport) giveBack(ctx context.Context, f *flight, tokens, got Tokens) {
+	got.Identity = tokens.Identity
+	theirs, refused := t.receive(got, newSession(0, tokens.Identity), t.now())
+	if refused != nil {
+		return
+	}
+	f.write(func() {
+		if err := guard(func() error { return t.store.Save(ctx, theirs.tokens) }); err != nil {
+			t.report(theirs, storeUnavailable("write the store", err))
 		}
 	})
 }

@@ -216,3 +216,18 @@ func TestALogoutThatIsKilledHalfway(t *testing.T) {
 type killedStore struct{ refresher.Store }
 
 func (killedStore) Clear(context.Context) error { panic("killed") }
+
+// The refresh token alone does not say whose it is. When another user has logged in
+// with another process, the session here is over, and the one there goes on.
+func TestAnotherUserLogsInWithASharedSecureStore(t *testing.T) {
+	s, secure := newService(), &refresher.MemoryStore{}
+	a := offline(t, s, func(c *refresher.Config) { c.Store = &refresher.SplitStore{Secure: secure} })
+	b := offline(t, s, func(c *refresher.Config) { c.Store = &refresher.SplitStore{Secure: secure} })
+	login(t, a)
+	s.subject = "bob"
+	login(t, b)
+	require.ErrorIs(t, a.Refresh(t.Context()), jwterrors.LoggedOut)
+	require.NoError(t, b.Refresh(t.Context()))
+	used, _, _ := s.log()
+	assert.Equal(t, []string{"refresh-token-number-2", "refresh-token-number-3"}, used)
+}
