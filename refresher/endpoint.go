@@ -68,13 +68,20 @@ func (p *endpoint) revoke(ctx context.Context, refreshToken string, bearer []str
 		return err
 	}
 	// A captive portal answers 200 to everything.
-	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n\ufeff"), []byte("<")) {
-		return unavailable("log out", errors.New("the answer is a web page"))
+	if isPage(data) {
+		return unavailable("log out", errPage)
 	}
 	if said := p.refusedWith2xx("log out", data); said != nil {
 		return said
 	}
 	return nil
+}
+
+var errPage = errors.New("the answer is a web page")
+
+// isPage reports whether the body of an answer is a web page.
+func isPage(data []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n\ufeff"), []byte("<"))
 }
 
 // end tells the server of the tokens of a session that has ended, and returns the

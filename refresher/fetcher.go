@@ -19,8 +19,8 @@ import (
 // a JSON string, or in a member of a JSON object.
 //
 // A status other than 2xx is a TokenGenerationError with that Status, unless the
-// answer has a reason for which the user must log in again. An empty answer, null
-// and an object without the member are a TokenNull.
+// answer has a reason for which the user must log in again, and so is a web page. An
+// empty answer, null and an object without the member are a TokenNull.
 type Fetcher struct {
 	// URL is called. It is https, unless Config.InsecureAllowHTTP is set.
 	URL string
@@ -73,6 +73,9 @@ func (f Fetcher) fetch(ctx context.Context, id Identity) (AuthResponse, error) {
 	var said *jwterrors.Error
 	if errors.As(err, &said) && said.Reason.Action() != jwterrors.ActionLogin {
 		said.Reason = jwterrors.TokenGenerationError
+	}
+	if err == nil && isPage(data) { // of a captive portal, which is no fault of a token
+		err = &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: fmt.Errorf("refresher: fetch a token: %w", errPage)}
 	}
 	if err != nil {
 		return AuthResponse{}, err

@@ -372,7 +372,7 @@ func TestWhatABackEndAnswers(t *testing.T) {
 		{"an object with null", 200, `{"token":null}`, "", jwterrors.TokenNull},
 		{"an object with a number", 200, `{"token":7}`, "", jwterrors.TokenNull},
 		{"half an object", 200, `{"token":"` + token, "", jwterrors.TokenNull},
-		{"a page", 200, "<html>please log in to the wifi</html>", "", jwterrors.TokenFormatInvalid},
+		{"a page", 200, "<html>please log in to the wifi</html>", "", jwterrors.TokenGenerationError},
 		{"another user's", 200, jwtOf(`{"email":"bob@example.com"}`), "", jwterrors.TokenUserKeyInvalid},
 		{"401", 401, `{"message":"who are you?"}`, "", jwterrors.TokenGenerationError},
 		{"404", 404, "", "", jwterrors.TokenGenerationError},
@@ -404,6 +404,26 @@ func TestWhatABackEndAnswers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A captive portal that answers everything with 200 is an outage: however long it
+// lasts, the session goes on after it.
+func TestABackEndBehindACaptivePortal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &backEnd{status: 200, body: "<html>please log in to the wifi</html>"}
+		tr := newTransport(t, refresher.Config{
+			Origins: []string{"https://api.example.com"}, Base: b, MaxFailures: 2, MaxRetries: refresher.NoRetries,
+			Source: refresher.Fetcher{URL: "https://app.example.com/jwt"},
+		})
+		require.Error(t, tr.Identify(t.Context(), refresher.Email("alice@example.com")))
+		for range 10 {
+			time.Sleep(time.Hour)
+			require.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.TokenGenerationError)
+		}
+		time.Sleep(time.Hour)
+		b.body = `{"token":"` + jwtOf(`{"email":"alice@example.com"}`) + `"}`
+		require.NoError(t, tr.Refresh(t.Context()))
+	})
 }
 
 // The callbacks, and an app whose own token cannot be had.
