@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -173,7 +174,7 @@ func (c *consent) logIn(r *http.Request, who issuer.Credentials) (issuer.User, e
 	sum := sha256.Sum256([]byte(strings.ToLower(strings.TrimSpace(who.Username))))
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	who.Address = host
-	account, address := "authorize-account:"+hex.EncodeToString(sum[:16]), "authorize-address:"+host
+	account, address := "authorize-account:"+hex.EncodeToString(sum[:16]), "authorize-address:"+network(host)
 	if c.limiter != nil {
 		err := c.take(ctx, address, issuer.DefaultAddressBudget)
 		if err == nil {
@@ -196,6 +197,19 @@ func (c *consent) logIn(r *http.Request, who issuer.Credentials) (issuer.User, e
 		_ = c.limiter.Give(ctx, address, 1, issuer.DefaultAddressBudget)
 	}
 	return user, nil
+}
+
+// network returns what stands for an address where attempts are counted: whoever
+// has one IPv6 address has the 64 bits of its network, too.
+func network(host string) string {
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return ""
+	}
+	if ip = ip.Unmap(); ip.Is6() {
+		return netip.PrefixFrom(ip, 64).Masked().String()
+	}
+	return ip.String()
 }
 
 func (c *consent) take(ctx context.Context, key string, b issuer.Budget) error {

@@ -306,3 +306,16 @@ func TestThePasswordOnTheAuthorizationPage(t *testing.T) { // IT-04
 		t.Errorf("after too many attempts: %d %v", resp.StatusCode, resp.Header)
 	}
 }
+
+// IT-04: a guesser with a whole IPv6 network has one budget.
+func TestTheNetworkOfAnAddress(t *testing.T) {
+	for host, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1",
+		"2001:db8:1:2::3": "2001:db8:1:2::/64", "2001:db8:1:2:ffff::": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
+		"": "", "@": "",
+	} {
+		if got := network(host); got != want {
+			t.Errorf("%q: got %q, want %q", host, got, want)
+		}
+	}
+}
