@@ -152,7 +152,8 @@ const (
 // write adds a denial to the list and to the news, unless it is there. Each news
 // names the one before it, so that a reader knows whether it has missed one. It
 // answers 0 when the list is full. How long a denial is kept is counted by the
-// clock of the server, from now on.
+// clock of the server, from now on. One that is to be kept a minute longer is news
+// again: it moves in the list, maybe past a reader.
 //
 //	list, news, head: denial, milliseconds, name of the news, most entries, length of the news, how many to remove
 var write = redis.NewScript(`
@@ -162,13 +163,13 @@ local over = redis.call('ZCOUNT', KEYS[1], '-inf', string.format('%.0f', now))
 if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[1], 0, math.min(over, ARGV[6]) - 1) end
 local ends = now + ARGV[2]
 local before = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not before then
-  if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[4]) then return 0 end
+if not before and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[4]) then return 0 end
+if not before or tonumber(before) + 60000 < ends then
   local head = redis.call('GET', KEYS[3]) or ''
   redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], '*', 'before', head, 'name', ARGV[3], 'denial', ARGV[1])
   redis.call('SET', KEYS[3], ARGV[3])
+  redis.call('ZADD', KEYS[1], string.format('%.0f', ends), ARGV[1])
 end
-if not before or tonumber(before) < ends then redis.call('ZADD', KEYS[1], string.format('%.0f', ends), ARGV[1]) end
 for n = 1, 2 do
   if redis.call('PTTL', KEYS[n]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[n], ARGV[2]) end
 end

@@ -408,3 +408,49 @@ func TestASilentNetworkIsNoticed(t *testing.T) {
 	_, ok := there.at("s")
 	assert.True(t, ok)
 }
+
+// afterPage calls its function once, after the first page of the list was read.
+type afterPage struct {
+	once sync.Once
+	call func()
+}
+
+func (*afterPage) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (a *afterPage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, c redis.Cmder) error {
+		err := next(ctx, c)
+		if c.Name() == "zrevrange" {
+			a.once.Do(a.call)
+		}
+		return err
+	}
+}
+
+func (*afterPage) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// A denial that is sent again, because its answer was lost, is kept a little longer
+// and moves forward in the list, past who is reading it.
+func TestADenialThatIsSentAgainIsNotMissedByWhoReadsTheList(t *testing.T) {
+	const page = 1000
+	client, prefix := shared(t)
+	writer := newFeed(t, client, prefix, &mirror{})
+	at := soon()
+	for n := range page + 1 { // the last of the list is the first
+		require.NoError(t, writer.DenySession(t.Context(), fmt.Sprint("s", n), at.Add(time.Duration(n)*time.Second)))
+	}
+	slow, err := redisstore.NewFeed(redisstore.FeedConfig{ // by its clock, that is an hour more
+		Client: client, Prefix: prefix, Mirror: &mirror{}, Now: func() time.Time { return time.Now().Add(-time.Hour) },
+	})
+	require.NoError(t, err)
+	reader := redis.NewClient(client.Options())
+	t.Cleanup(func() { reader.Close() })
+	reader.AddHook(&afterPage{call: func() { assert.NoError(t, slow.DenySession(t.Context(), "s0", at)) }})
+	m := follow(t, reader, prefix)
+	m.inStep(t)
+	_, told := m.at("s0")
+	assert.True(t, told)
+	assert.Equal(t, page+1, m.size())
+}
