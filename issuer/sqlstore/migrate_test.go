@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 	"io/fs"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -99,7 +101,7 @@ func TestTenProcessesMigrateOnce(t *testing.T) {
 				var wg sync.WaitGroup
 				for range 10 {
 					wg.Go(func() {
-						out, err := process(t, "migrate", e, driver, source, "", 0).CombinedOutput()
+						out, err := migrating(t, e, driver, source).CombinedOutput()
 						assert.NoError(t, err, string(out))
 					})
 				}
@@ -145,4 +147,11 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 		require.NoError(t, err)
 		require.ErrorIs(t, st.Migrate(t.Context()), sqlstore.ErrNewerSchema)
 	})
+}
+
+// migrating is a process that migrates a database.
+func migrating(t *testing.T, e engine, driver, source string) *exec.Cmd {
+	c := exec.CommandContext(t.Context(), os.Args[0])
+	c.Env = append(os.Environ(), envMigrate+"="+where(e, driver, source))
+	return c
 }

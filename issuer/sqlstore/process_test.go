@@ -1,16 +1,12 @@
 package sqlstore_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,81 +16,41 @@ import (
 
 	"github.com/tokenloop/tokenloop/issuer"
 	"github.com/tokenloop/tokenloop/issuer/sqlstore"
+	"github.com/tokenloop/tokenloop/issuer/storetest"
 )
 
-// What a process that a test starts is told to do.
-const (
-	envJob    = "SQLSTORE_JOB"
-	envDriver = "SQLSTORE_DRIVER"
-	envSource = "SQLSTORE_SOURCE"
-	envEngine = "SQLSTORE_ENGINE"
-	envID     = "SQLSTORE_ID"
-	envRounds = "SQLSTORE_ROUNDS"
-)
+// envMigrate is where a process that a test starts is to migrate a database.
+const envMigrate = "SQLSTORE_MIGRATE"
 
 func TestMain(m *testing.M) {
-	if job := os.Getenv(envJob); job != "" {
-		if err := work(context.Background(), job); err != nil {
+	if where := os.Getenv(envMigrate); where != "" {
+		st, err := openWhere(where)
+		if err == nil {
+			err = st.Migrate(context.Background())
+		}
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		os.Exit(0)
 	}
+	storetest.Work(func(where string) (issuer.Store, error) { return openWhere(where) })
 	_ = mysqldriver.SetLogger(&mysqldriver.NopLogger{}) // it tells of each connection that is cut
 	os.Exit(m.Run())
 }
 
-func work(ctx context.Context, job string) error {
-	db, err := open(os.Getenv(envDriver), os.Getenv(envSource))
+// where names a database to another process.
+func where(e engine, driver, source string) string {
+	return strings.Join([]string{string(e.dialect), driver, source}, "\n")
+}
+
+func openWhere(where string) (*sqlstore.Store, error) {
+	parts := strings.SplitN(where, "\n", 3)
+	db, err := open(parts[1], parts[2])
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer db.Close()
-	st, err := sqlstore.New(sqlstore.Config{DB: db, Dialect: sqlstore.Dialect(os.Getenv(envEngine))})
-	if err != nil {
-		return err
-	}
-	id := os.Getenv(envID)
-	rounds, _ := strconv.ParseUint(os.Getenv(envRounds), 10, 64)
-	switch job {
-	case "migrate":
-		return st.Migrate(ctx)
-	case "rotate": // prints each generation that it has reached, for ever
-		s, err := st.Get(ctx, id)
-		for g := s.Generation; err == nil; g++ {
-			var ok bool
-			if ok, err = st.Rotate(ctx, id, g, rotation(g+1)); err == nil && !ok {
-				err = fmt.Errorf("generation %d did not rotate", g)
-			}
-			if err == nil {
-				fmt.Println(g + 1)
-			}
-		}
-		return err
-	case "race": // prints the generations that it has won
-		var wg sync.WaitGroup
-		var failed atomic.Pointer[error]
-		for range 8 {
-			wg.Go(func() {
-				for g := range rounds {
-					ok, err := st.Rotate(ctx, id, g, rotation(g+1))
-					if err != nil {
-						failed.Store(&err)
-						return
-					}
-					if ok {
-						fmt.Println(g + 1)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		if err := failed.Load(); err != nil {
-			return *err
-		}
-		return nil
-	}
-	return fmt.Errorf("no such job: %s", job)
+	return sqlstore.New(sqlstore.Config{DB: db, Dialect: sqlstore.Dialect(parts[0])})
 }
 
 func rotation(g uint64) issuer.Rotation {
@@ -109,87 +65,12 @@ func newSession(subject string) issuer.Session {
 	}
 }
 
-func process(t *testing.T, job string, e engine, driver, source, id string, rounds int) *exec.Cmd {
-	t.Helper()
-	c := exec.CommandContext(t.Context(), os.Args[0])
-	c.Env = append(os.Environ(), envJob+"="+job, envDriver+"="+driver, envSource+"="+source, envEngine+"="+string(e.dialect),
-		envID+"="+id, envRounds+"="+strconv.Itoa(rounds))
-	return c
-}
-
-func TestOneGenerationHasOneSuccessorAcrossProcesses(t *testing.T) {
+func TestProcesses(t *testing.T) {
 	each(t, func(t *testing.T, e engine) {
 		driver, source := e.create(t)
 		st, _ := openStore(t, e, driver, source)
-		s := newSession("alice")
-		require.NoError(t, st.Create(t.Context(), s))
-		rounds := 150
-		if testing.Short() {
-			rounds = 15
-		}
-		var mu sync.Mutex
-		won := map[string]int{}
-		var wg sync.WaitGroup
-		for range 4 {
-			wg.Go(func() {
-				out, err := process(t, "race", e, driver, source, s.ID, rounds).Output()
-				assert.NoError(t, err)
-				mu.Lock()
-				defer mu.Unlock()
-				for _, g := range strings.Fields(string(out)) {
-					won[g]++
-				}
-			})
-		}
-		wg.Wait()
-		for g := range rounds {
-			assert.Equal(t, 1, won[strconv.Itoa(g+1)], "winners of generation %d", g+1)
-		}
+		storetest.RunProcesses(t, where(e, driver, source), st)
 	})
-}
-
-func TestAKilledProcessLosesNoSession(t *testing.T) {
-	for _, e := range []engine{sqlite, postgres, mysql} {
-		t.Run(e.name, func(t *testing.T) {
-			driver, source := e.create(t)
-			st, _ := openStore(t, e, driver, source)
-			s := newSession("alice")
-			require.NoError(t, st.Create(t.Context(), s))
-			kills := 40
-			if testing.Short() {
-				kills = 4
-			}
-			for n := range kills {
-				c := process(t, "rotate", e, driver, source, s.ID, 0)
-				out, err := c.StdoutPipe()
-				require.NoError(t, err)
-				require.NoError(t, c.Start())
-				last := uint64(0)
-				for lines, seen := bufio.NewScanner(out), 0; lines.Scan(); seen++ {
-					last, err = strconv.ParseUint(lines.Text(), 10, 64)
-					require.NoError(t, err)
-					if seen == n {
-						require.NoError(t, c.Process.Kill())
-					}
-				}
-				require.Error(t, c.Wait())
-				require.NotZero(t, last)
-				for range 2 { // a server may end what it was told before the kill
-					got, err := st.Get(t.Context(), s.ID)
-					require.NoError(t, err)
-					require.GreaterOrEqual(t, got.Generation, last, "what was answered is kept")
-					require.LessOrEqual(t, got.Generation, last+1)
-					ok, err := st.Rotate(t.Context(), s.ID, got.Generation, rotation(got.Generation+1))
-					require.NoError(t, err)
-					if ok {
-						last = 0
-						break
-					}
-				}
-				require.Zero(t, last, "the session goes on")
-			}
-		})
-	}
 }
 
 func TestALostConnectionIsAnErrorAndNothingIsHalfDone(t *testing.T) {

@@ -5,8 +5,9 @@
 //		storetest.Run(t, func(t *testing.T) issuer.Store { return newStore(t) })
 //	}
 //
-// Run it with the race detector. With -short the races are a tenth as long. Feeds of
-// denials have TestFeed.
+// Run it with the race detector. With -short the races are a tenth as long. A store
+// that processes share has RunProcesses besides, feeds of denials have TestFeed, and
+// limiters TestLimiter.
 package storetest
 
 import (
