@@ -571,7 +571,13 @@ func (t *Transport) load(f *flight, st *state) {
 		next = &state{status: loggedOut, session: st.session, gen: &generation{}}
 		return
 	}
-	restored, refused := t.receive(stored, newSession(st.session.epoch, stored.Identity), t.now())
+	now := t.now()
+	sess := newSession(st.session.epoch, stored.Identity)
+	restored, refused := t.receive(stored, sess, now)
+	if refused != nil && outlived(stored, refused, now) {
+		stored.AccessToken, stored.TokenType, stored.Expiry = "", "", time.Time{}
+		restored, refused = t.receive(stored, sess, now)
+	}
 	if refused != nil {
 		t.report(st, refused)
 		next = t.blank(st.session)
@@ -579,6 +585,14 @@ func (t *Transport) load(f *flight, st *state) {
 	}
 	restored.gen = &generation{number: st.gen.number + 1}
 	next = restored
+}
+
+// outlived reports whether stored, which was refused, has an access token that has
+// expired, of a key that is not among the public keys any more: the session may be
+// good, as the answer to its refresh token will tell.
+func outlived(stored Tokens, refused *jwterrors.Error, now time.Time) bool {
+	unverified := refused.Reason == jwterrors.TokenKeyUnknown || refused.Reason == jwterrors.TokenSignatureInvalid
+	return unverified && stored.RefreshToken != "" && !stored.Expiry.IsZero() && !now.Before(stored.Expiry)
 }
 
 func storeUnavailable(what string, cause error) *jwterrors.Error {

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -291,4 +292,43 @@ func ExamplePublicKey() {
 	err = t.SetTokens(context.Background(), refresher.Tokens{AccessToken: forged})
 	fmt.Println(jwterrors.ReasonOf(err))
 	// Output: AUTH_TOKEN_SIGNATURE_INVALID
+}
+
+// NV-08: an app that was started again after its issuer has rotated its keys does not
+// know the old key any more. The access token of that key has expired by then, and
+// the session has not.
+func TestASessionOutlivesTheKeyOfItsAccessToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newService(), &refresher.MemoryStore{}
+		key := ecKey()
+		s.hookRefresh(func(w http.ResponseWriter, _ *http.Request) bool {
+			token := signed(jwt.SigningMethodES256, key, named("ES256", ""), `{"sub":"alice"}`)
+			_, _ = io.WriteString(w, `{"access_token":"`+token+`","expires_in":600,"refresh_token":"R2"}`)
+			return true
+		})
+		app := func() *refresher.Transport {
+			return offline(t, s, func(c *refresher.Config) {
+				c.Store, c.PublicKeys = store, []refresher.PublicKey{{Key: &key.PublicKey}}
+			})
+		}
+		first := app()
+		require.NoError(t, first.SetTokens(t.Context(), refresher.Tokens{
+			AccessToken: signed(jwt.SigningMethodES256, key, named("ES256", ""), `{"sub":"alice"}`), RefreshToken: "R1", Expiry: time.Now().Add(10 * time.Minute),
+		}))
+		key = ecOther()
+		early := app()
+		require.NoError(t, early.Restore(t.Context()))
+		_, active := early.Tokens()
+		assert.False(t, active, "a token that has not expired is to be verified")
+
+		time.Sleep(10 * time.Minute)
+		late := app()
+		require.NoError(t, late.Restore(t.Context()))
+		require.NoError(t, late.Refresh(t.Context()))
+		tokens, active := late.Tokens()
+		assert.True(t, active)
+		assert.Equal(t, "R2", tokens.RefreshToken)
+		used, _, _ := s.log()
+		assert.Equal(t, []string{"R1"}, used)
+	})
 }
