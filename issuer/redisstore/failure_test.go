@@ -390,6 +390,32 @@ func TestACommandWhoseAnswerIsLostIsSentAgain(t *testing.T) {
 	}
 }
 
+// Nor for a rotation by somebody else, who would have the refresh token too: in strict
+// mode that ends the session.
+func TestARotationWhoseAnswerIsLostIsSentAgain(t *testing.T) {
+	client, prefix := shared(t)
+	p := newProxy(t, client.Options().Addr)
+	through := connect(t, "redis://"+p.address)
+	st, ctx := newStore(t, through, prefix), t.Context()
+	known, s := newSession("bob"), newSession("alice")
+	for _, v := range []issuer.Session{known, s} {
+		require.NoError(t, st.Create(ctx, v))
+	}
+	_, err := st.Rotate(ctx, known.ID, 0, rotation(1)) // the script is known
+	require.NoError(t, err)
+	update := rotation(1)
+	p.loseAnswer.Store(1)
+	ok, err := st.Rotate(ctx, s.ID, 0, update)
+	require.NoError(t, err)
+	assert.True(t, ok)
+	ok, err = st.Rotate(ctx, s.ID, 0, update)
+	require.NoError(t, err)
+	assert.False(t, ok, "somebody else")
+	got, err := st.Get(ctx, s.ID)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, got.Generation)
+}
+
 // A twice sends one command again when something else has happened.
 type twice struct {
 	at, counted int

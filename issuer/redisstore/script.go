@@ -70,17 +70,20 @@ var discard = redis.NewScript(`
 if redis.call('HGET', KEYS[1], 'p') == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1`)
 
-// rotate moves a session on. Generations are compared as text.
+// rotate moves a session on, unless it has done so for the same nonce: then it was
+// sent again. Generations are compared as text.
 //
-//	session: from, to, rotated at, idle end or nothing, milliseconds to it, now in ms less an hour, key id, retry hash
+//	session: from, to, rotated at, idle end or nothing, milliseconds to it, now in ms less an hour, key id, retry hash, nonce
 var rotate = redis.NewScript(`
-local s = redis.call('HMGET', KEYS[1], 'g', 'e', 'i', 'v', 'p', 'h')
+local s = redis.call('HMGET', KEYS[1], 'g', 'e', 'i', 'v', 'p', 'h', 'x')
 local at = tonumber(ARGV[3])
-if s[1] ~= ARGV[1] or s[4] or s[5] or at >= tonumber(s[2]) or s[3] and at >= tonumber(s[3]) then return 0 end
+if s[4] or s[5] then return 0 end
+if s[1] == ARGV[2] and s[7] == ARGV[9] then return 1 end
+if s[1] ~= ARGV[1] or at >= tonumber(s[2]) or s[3] and at >= tonumber(s[3]) then return 0 end
 if ARGV[8] ~= '' then
-  redis.call('HSET', KEYS[1], 'g', ARGV[2], 'r', ARGV[3], 'k', ARGV[7], 'h', ARGV[8])
+  redis.call('HSET', KEYS[1], 'g', ARGV[2], 'r', ARGV[3], 'k', ARGV[7], 'x', ARGV[9], 'h', ARGV[8])
 else
-  redis.call('HSET', KEYS[1], 'g', ARGV[2], 'r', ARGV[3], 'k', ARGV[7])
+  redis.call('HSET', KEYS[1], 'g', ARGV[2], 'r', ARGV[3], 'k', ARGV[7], 'x', ARGV[9])
   if s[6] then redis.call('HDEL', KEYS[1], 'h') end
 end
 if ARGV[4] ~= '' or s[3] then

@@ -11,7 +11,8 @@ import (
 	"github.com/tokenloop/tokenloop/issuer"
 )
 
-// Fields of a session. What is empty is not there.
+// Fields of a session. What is empty is not there. One more, "x", is the nonce of the
+// last rotation, at which the script alone looks.
 const (
 	fieldBegun      = "p" // by the login of this nonce, and not there yet for others
 	fieldSeed       = "s"

@@ -67,6 +67,8 @@ const (
 	keepBegun  = 2 * issuer.MaxLoginTime // a login that nobody brought to its end
 	finishTime = 10 * time.Second
 	portion    = 500 // commands at once
+
+	nonceLength = 12 // 60 bits, by which a command that is sent again knows itself
 )
 
 // A Store keeps sessions in Redis. It is safe for concurrent use.
@@ -140,7 +142,7 @@ func (s *Store) Replace(ctx context.Context, v issuer.Session) ([]string, error)
 func (s *Store) add(ctx context.Context, v issuer.Session, replace bool) ([]string, error) {
 	const doing = "create a session"
 	// A command whose answer was lost is sent again, and knows itself by this.
-	nonce := rand.Text()[:12]
+	nonce := rand.Text()[:nonceLength]
 	args := append([]any{nonce, keepBegun.Milliseconds()}, encode(&v)...)
 	made, err := begin.Run(ctx, s.client, []string{s.session(v.ID)}, args...).Bool()
 	if err != nil {
@@ -285,7 +287,7 @@ func (s *Store) Rotate(ctx context.Context, id string, from uint64, update issue
 	}
 	ok, err := rotate.Run(ctx, s.client, []string{s.session(id)},
 		from, update.Generation, update.RotatedAt.UnixMicro(), idle, ttl, s.now().Add(-keepEnded).UnixMilli(),
-		update.KeyID, update.RetryHash).Bool()
+		update.KeyID, update.RetryHash, rand.Text()[:nonceLength]).Bool()
 	if err != nil {
 		return false, failed("rotate a session", err)
 	}
