@@ -39,3 +39,19 @@ func TestPrintingShowsNoSecret(t *testing.T) {
 	assert.Equal(t, "refresher.Transport(nil)", fmt.Sprint((*refresher.Transport)(nil)))
 	assert.Equal(t, "refresher.MemoryStore refresher.SplitStore", fmt.Sprint(memory, " ", split))
 }
+
+func ExampleTransport_String() {
+	t, err := refresher.New(refresher.Config{Origins: []string{"https://api.example.com"}, Push: true})
+	fmt.Printf("%+v %v\n", t, err)
+	// Output: refresher.Transport([https://api.example.com]) <nil>
+}
+
+func ExampleMemoryStore_String() {
+	fmt.Printf("%+v\n", &refresher.MemoryStore{})
+	// Output: refresher.MemoryStore
+}
+
+func ExampleSplitStore_String() {
+	fmt.Printf("%+v\n", &refresher.SplitStore{})
+	// Output: refresher.SplitStore
+}
