@@ -387,16 +387,16 @@ type issuer struct {
 func (is *issuer) check() []error {
 	var mistakes []error
 	if is.name == "" && !is.anyIssuer {
-		mistakes = append(mistakes, errors.New("its name, Issuer, is empty"))
+		mistakes = append(mistakes, errors.New(`its name, Issuer, is empty; it is what its tokens have in "iss"`))
 	}
 	if len(is.audience) == 0 && !is.anyAudience {
-		mistakes = append(mistakes, errors.New("its Audience is empty"))
+		mistakes = append(mistakes, errors.New(`its Audience is empty; it is what its tokens call this service in "aud"`))
 	}
 	if slices.Contains(is.audience, "") {
 		mistakes = append(mistakes, errors.New("its Audience contains an empty string"))
 	}
 	if is.keys == nil {
-		return append(mistakes, errors.New("its Keys are nil"))
+		return append(mistakes, errors.New("its Keys are nil; HS256, PublicKeys, JWKS, Discover and LocalJWKS make them"))
 	}
 	if err := is.keys.check(); err != nil {
 		mistakes = append(mistakes, fmt.Errorf("its Keys: %w", err))

@@ -45,9 +45,9 @@ func TestMistakesInTheConfig(t *testing.T) {
 	}{
 		{"none", func(*middleware.Config) {}, ""},
 		{"no issuer, as from an unset variable", func(c *middleware.Config) { c.Issuer = "" }, "Issuer, is empty"},
-		{"no audience", func(c *middleware.Config) { c.Audience = nil }, "Audience is empty"},
+		{"no audience", func(c *middleware.Config) { c.Audience = nil }, `Audience is empty; it is what its tokens call this service in "aud"`},
 		{"an empty audience, as from an unset variable", func(c *middleware.Config) { c.Audience = []string{""} }, "empty string"},
-		{"no keys", func(c *middleware.Config) { c.Keys = nil }, "Keys are nil"},
+		{"no keys", func(c *middleware.Config) { c.Keys = nil }, "Keys are nil; HS256, "},
 		{"a leeway of 5 minutes", func(c *middleware.Config) { c.Leeway = 5 * time.Minute }, ""},
 		{"a leeway beyond", func(c *middleware.Config) { c.Leeway = 5*time.Minute + 1 }, "Leeway"},
 		{"no leeway", func(c *middleware.Config) { c.Leeway = middleware.NoLeeway }, ""},

@@ -31,7 +31,7 @@ func TestDiscover(t *testing.T) {
 		{"OAuth", "", map[string]string{oauth: `{"issuer":"ISSUER","jwks_uri":"HOST/jwks"}`}, ""},
 		{"OAuth of a path", "/tenant", map[string]string{oauth + "/tenant": `{"issuer":"ISSUER","jwks_uri":"HOST/jwks"}`}, ""},
 		{"a set on another host", "", map[string]string{oidc: `{"issuer":"ISSUER","jwks_uri":"OTHER/jwks"}`}, ""},
-		{"no metadata", "", nil, "status 404"},
+		{"no metadata", "", nil, "status 404: is the path of the URL right?"},
 		{"another issuer", "", map[string]string{oidc: `{"issuer":"https://evil.example","jwks_uri":"HOST/jwks"}`}, "another issuer"},
 		{"a slash too many", "", map[string]string{oidc: `{"issuer":"ISSUER/","jwks_uri":"HOST/jwks"}`}, "another issuer"},
 		{"no issuer", "", map[string]string{oidc: `{"jwks_uri":"HOST/jwks"}`}, "another issuer"},

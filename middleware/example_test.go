@@ -117,7 +117,7 @@ func ExampleNew_incorrect() {
 	})
 	fmt.Println(err)
 	// Output:
-	// middleware: issuer "": its name, Issuer, is empty
+	// middleware: issuer "": its name, Issuer, is empty; it is what its tokens have in "iss"
 	// middleware: issuer "": its Audience contains an empty string
 	// middleware: issuer "": its Keys: secret 0 of HS256 has 9 bytes, fewer than 32
 }

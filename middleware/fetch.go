@@ -98,6 +98,8 @@ func (s *jwks) get(ctx context.Context, rawURL, accept, etag string) (*http.Resp
 	switch {
 	case resp.StatusCode == http.StatusNotModified && etag != "":
 		return resp, "", nil
+	case resp.StatusCode == http.StatusNotFound:
+		return nil, "", fmt.Errorf("GET from %s: status %d: is the path of the URL right?", host(rawURL), resp.StatusCode)
 	case resp.StatusCode != http.StatusOK:
 		return nil, "", fmt.Errorf("GET from %s: status %d", host(rawURL), resp.StatusCode)
 	}

@@ -284,7 +284,7 @@ func (m *Middleware) acceptable(r *record, is *issuer, now time.Time) error {
 // accepts judges whether the claims are those of a token of is, and for us.
 func (is *issuer) accepts(r *record) error {
 	if r.Issuer != is.name && !is.anyIssuer {
-		return refuse(jwterrors.TokenIssuerInvalid, fmt.Errorf("the issuer is %s", shown(r.Issuer)))
+		return refuse(jwterrors.TokenIssuerInvalid, fmt.Errorf("the issuer is %s and not %s", shown(r.Issuer), shown(is.name)))
 	}
 	if is.anyAudience {
 		return nil
@@ -294,7 +294,7 @@ func (is *issuer) accepts(r *record) error {
 			return nil
 		}
 	}
-	return refuse(jwterrors.TokenAudienceInvalid, errors.New("none of the audiences is ours"))
+	return refuse(jwterrors.TokenAudienceInvalid, fmt.Errorf("the audience is %s and not %s", list(r.Audience), list(is.audience)))
 }
 
 // allowed asks everybody else about claims that are acceptable.
@@ -346,5 +346,9 @@ func (e *clockError) Error() string {
 	if ago := e.ago.Round(time.Second); ago >= 0 {
 		return fmt.Sprintf("%q was %v ago", e.claim, ago)
 	}
-	return fmt.Sprintf("%q is in %v", e.claim, -e.ago.Round(time.Second))
+	text := fmt.Sprintf("%q is in %v", e.claim, -e.ago.Round(time.Second))
+	if e.claim == "iat" {
+		text += ": are the clocks right?"
+	}
+	return text
 }
