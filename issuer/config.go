@@ -384,10 +384,14 @@ func checkIssuer(s string) error {
 	switch {
 	case s == "":
 		return errors.New("it is required")
-	case err != nil || u.Hostname() == "" || u.User != nil || strings.ContainsAny(s, "?#"):
+	case err != nil || u.User != nil || strings.ContainsAny(s, "?#"):
 		return errors.New("it is not a URL without user, query and fragment")
-	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
-		return errors.New("it does not begin with https://")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return errors.New("it does not begin with https://, and is no loopback address, which alone may have http")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return errors.New("it is not a URL that begins with https://")
+	case u.Hostname() == "":
+		return errors.New("it has no host")
 	case u.String() != s || strings.Contains(s, "%") || strings.ToLower(u.Host) != u.Host || !isPort(u) || !isPath("/x"+strings.TrimSuffix(u.Path, "/")):
 		return errors.New("it is not a URL in its plain form: lower case, no escapes, no dot segments")
 	}

@@ -64,7 +64,7 @@ func (i *Issuer) handler(methods map[string]endpoint) http.Handler {
 		case e != nil:
 			err = e(w, r)
 		case len(methods) == 0:
-			err = httpError(http.StatusNotFound, "There is nothing here.")
+			err = httpError(http.StatusNotFound, i.nothing(r.URL.Path))
 		default:
 			w.Header().Set("Allow", allow)
 			err = httpError(http.StatusMethodNotAllowed, "The method is not one of: "+allow+".")
@@ -73,6 +73,15 @@ func (i *Issuer) handler(methods map[string]endpoint) http.Handler {
 			i.refuse(w, r, err)
 		}
 	})
+}
+
+// nothing says that there is nothing at path. Of an issuer that is mounted
+// elsewhere than at its Prefix every path is such a one.
+func (i *Issuer) nothing(path string) string {
+	if strings.HasPrefix(path, i.c.Prefix+"/") || strings.HasPrefix(path, "/.well-known/") {
+		return "There is nothing here."
+	}
+	return "There is nothing here: the routes of this issuer begin with " + i.c.Prefix + "/, its Prefix."
 }
 
 // ServeHTTP answers the routes below Config.Prefix, which r's path must have.

@@ -58,7 +58,7 @@ func newMasterKeys(keys []MasterKey) (masterKeys, error) {
 	m := masterKeys{secret: map[string][]byte{}, hashes: map[string]*sync.Pool{}}
 	var wrong []error
 	if len(keys) == 0 {
-		wrong = append(wrong, errors.New("MasterKeys is required"))
+		wrong = append(wrong, errors.New("MasterKeys is required: 32 random bytes at least, the same in all processes and after a restart"))
 	}
 	for i, k := range keys {
 		if len(k.Secret) < minMasterKey {

@@ -99,6 +99,22 @@ func (f *fixture) mountAtRoot() {
 	f.t.Cleanup(f.server.Close)
 }
 
+// An Issuer that is mounted elsewhere than at its Prefix says so.
+func TestTheWrongPlaceIsNamed(t *testing.T) {
+	f := newFixture(t, nil)
+	for path, want := range map[string]string{
+		"/id/login":               "There is nothing here: the routes of this issuer begin with /auth/, its Prefix.",
+		"/authx/login":            "There is nothing here: the routes of this issuer begin with /auth/, its Prefix.",
+		"/auth/logi":              "There is nothing here.",
+		"/.well-known/other.json": "There is nothing here.",
+	} {
+		w := httptest.NewRecorder()
+		f.issuer.ServeHTTP(w, httptest.NewRequest("POST", path, nil))
+		assert.Equal(t, 404, w.Code, path)
+		assert.Contains(t, w.Body.String(), `"detail":"`+want+`"`, path)
+	}
+}
+
 // At the root of a host the Issuer is mounted at each of its routes, or at "/".
 func TestTheRootCanBeThePrefix(t *testing.T) {
 	f := newFixture(t, func(c *issuer.Config) { c.Prefix = "/" })
