@@ -268,7 +268,9 @@ func New(config Config) (*Transport, error) {
 		calls.answers = AnswerNames{}.withDefaults()
 		bound, err := source.bind(&calls, config.InsecureAllowHTTP)
 		if err != nil {
-			mistake("Source: %w", err)
+			for _, one := range each(err) {
+				mistake("Source: %w", one)
+			}
 		}
 		if source, ok := bound.(interface{ revocation() (string, revoker) }); ok {
 			if to, revoke := source.revocation(); to != "" {
@@ -334,6 +336,18 @@ func New(config Config) (*Transport, error) {
 
 // attemptTimeout is the default of Config.AttemptTimeout.
 const attemptTimeout = 15 * time.Second
+
+// each returns the errors that were joined to err.
+func each(err error) (all []error) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	for _, one := range joined.Unwrap() {
+		all = append(all, each(one)...)
+	}
+	return all
+}
 
 // switchedOff makes the value that means "off" a zero.
 func switchedOff[T comparable](value *T, off T) {

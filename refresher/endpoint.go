@@ -201,6 +201,9 @@ func (p *endpoint) refusal(what string, resp *http.Response) *jwterrors.Error {
 // classify says what said means in an answer with that status.
 func (p *endpoint) classify(what string, status int, said *jwterrors.Error) *jwterrors.Error {
 	cause := fmt.Errorf("refresher: %s: status %d", what, said.Status)
+	if said.Status == http.StatusNotFound || said.Status == http.StatusMethodNotAllowed {
+		cause = fmt.Errorf("%w: is its URL right?", cause)
+	}
 	said.Err, said.Time = cause, p.now()
 	named := said.Code != ""
 	switch {

@@ -91,6 +91,7 @@ func TestWhatAnAnswerToARefreshMeans(t *testing.T) {
 				})
 				err := tr.Refresh(t.Context())
 				assert.Equal(t, c.reason, jwterrors.ReasonOf(err))
+				assert.Equal(t, c.status == 404 || c.status == 405, strings.Contains(err.Error(), ": is its URL right?"), err)
 				calls := map[string]int64{again: 6, mend: 1, theEnd: 1}[c.want]
 				assert.Equal(t, calls, s.refreshes.Load())
 				after, active := tr.Tokens()

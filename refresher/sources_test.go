@@ -545,6 +545,9 @@ func TestSourcesThatCannotWorkAreRefused(t *testing.T) { // IT-03, AX-20
 			}
 			require.Error(t, err)
 			assert.NotContains(t, err.Error(), "hunter2")
+			for line := range strings.Lines(err.Error()) {
+				assert.Regexp(t, "^refresher: Source: ", line, "each mistake says where it is")
+			}
 			_, err = c.source.Refresh(t.Context(), refresher.Tokens{RefreshToken: "R"})
 			assert.ErrorContains(t, err, c.want[0], "outside of a Transport, too")
 		})
