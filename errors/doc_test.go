@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/doctables"
 )
 
 // IT-45: the package comment says of every reason, in the order of the catalogue,
@@ -57,4 +58,8 @@ func code(t *testing.T, room string) string {
 		}
 	}
 	return all.String()
+}
+
+func TestTheLinksOfThePackageCommentLeadSomewhere(t *testing.T) {
+	doctables.CheckLinks(t, "github.com/tokenloop/tokenloop", "..")
 }

@@ -101,6 +101,68 @@
 // signed before the counter moves, so that what can fail fails while nothing has
 // changed. Replay is decided before that, so that it does not go unseen.
 //
+// # Operating
+//
+// Signing keys. Make one with [GenerateKeyPEM], keep it where secrets are, and read it
+// with [ParseKey]. ES256 signs some twenty times as fast as RS256. A [KeySchedule]
+// rotates by itself, [KeyRing.Rotate] by hand: a new key is published for half an hour
+// before it signs, and an old one for 25 hours after. Keep [KeyRing.Slots] over
+// restarts, and give all processes the same ones, or tokens are refused with
+// AUTH_TOKEN_KEY_UNKNOWN. When a key got out, restart with a ring that has a new one
+// alone: verifiers drop the old one with their next fetch, which in the package
+// middleware the first token of the new key causes.
+//
+// Master keys. 32 random bytes, the same in all processes and after a restart, and kept
+// apart from the database. [Config.MasterKeys] says how to change them; a Store that is
+// a [KeyCounter] tells when the old one can go. Without it no session is refreshed.
+//
+// The store. What a session takes, and what each is for:
+//
+//	MemoryStore             tests, and one process whose users may log in again after a restart
+//	sqlstore, SQLite        one machine; 465 bytes; each commit is on the disk
+//	sqlstore, PostgreSQL    several processes; 612 bytes; SetPool, or most connections are opened anew
+//	sqlstore, MariaDB       the same; 840 bytes
+//	redisstore              several processes; 864 bytes of memory; noeviction and appendonly must be set
+//
+// A fail-over to a replica that lags behind forgets the last logins, revocations and
+// rotations; the last are mended by themselves, with EventLostWrite.
+//
+// Capacity. A client refreshes once for each AccessTTL: with 15 minutes, a million
+// active sessions are 1,100 refreshes a second, of one read and one write each. Sessions
+// are removed an hour or so after their end. A login costs a password hash, which should be
+// what limits it: see [github.com/tokenloop/tokenloop/issuer/password.Hasher].
+//
+// Clocks. Keep them with NTP. Verifiers tolerate 30 seconds (their Leeway), the key ring
+// a minute ([KeyRingConfig.Leeway]). Where processes of one issuer are further apart
+// than Grace, a refresh that is repeated without its retry key counts as a replay.
+//
+// Behind a proxy. Set [Config.ClientAddress] with [TrustedProxies], or all clients share
+// the budget of one address; several processes share budgets with a [Limiter] such as
+// that of redisstore. [Config.PublicURL] is for a proxy that moves the path. Tell
+// proxies not to log bodies, and not to retry a POST by themselves without its
+// Idempotency-Key.
+//
+// Revocation. An access token lives until it expires, unless [Config.Denylist] is set to
+// a Feed of sqlstore or redisstore and each service runs one into the Denylist of its
+// Middleware. Its MaxAge is how long a service goes on when it cannot hear of logouts;
+// after that it answers 503. Let the feeds of issuers run too: they remove what is over.
+//
+// What to watch:
+//
+//	EventReplay                     any: a stolen token, or a client that keeps old ones
+//	EventLostWrite                  any: the store has lost what it said was written
+//	EventLateRetry                  a rise: answers get lost on their way
+//	EventLoginFailed, EventLimited  a rise: somebody tries passwords, or ClientAddress is not set
+//	Event.Err                       any: a session that was to end may live on; call RevokeSession again
+//	EventQueue.Dropped              any: the audit log has a hole; a larger Size or a faster Handle mends it
+//	Config.Logger, at Error         what was answered with 5xx, with its cause
+//	Observer                        of the middleware: refusals by reason, and how long a decision took
+//	KeyStates, Ready                of the middleware: the age of an issuer's keys, and why a fetch failed
+//	Denylist.Age                    of the middleware: how long ago it heard of logouts; warn at half of MaxAge
+//	OnFailure                       of the refresher: after AUTH_PAUSED a person must mend something
+//
+// What each reason means is in the package [github.com/tokenloop/tokenloop/errors].
+//
 // # RFC 6749 and RFC 7636, rule by rule
 //
 //	2.3.1  a client with a secret proves it, by Basic or in the body, in one way; secrets are

@@ -19,3 +19,7 @@ func TestTheTablesNameTestsThatExist(t *testing.T) {
 		"# RFC 9700, rule by rule":              {"2.1", "2.1.1", "2.1.2", "2.2.2", "2.3", "2.4", "2.5", "2.6", "4.5", "4.14.2"},
 	})
 }
+
+func TestTheLinksOfThePackageCommentLeadSomewhere(t *testing.T) {
+	doctables.CheckLinks(t, "github.com/tokenloop/tokenloop", "..")
+}

@@ -14,3 +14,7 @@ func TestTheTablesNameTestsThatExist(t *testing.T) {
 		"# RFC 6750, rule by rule": {"2", "2.1", "2.2", "2.3", "3", "3.1", "4", "5.1", "5.2", "5.3"},
 	})
 }
+
+func TestTheLinksOfThePackageCommentLeadSomewhere(t *testing.T) {
+	doctables.CheckLinks(t, "github.com/tokenloop/tokenloop", "..")
+}
