@@ -64,6 +64,19 @@
 // a bearer token: who has it can use it. One Middleware serves one audience;
 // make another for a service that must not accept the same tokens.
 //
+// # Coming from elsewhere
+//
+// What to write in place of what, and what differs:
+//
+//	go-chi/jwtauth               Example (ComingFromJwtauth)
+//	auth0/go-jwt-middleware      Example (ComingFromAuth0)
+//	gin-jwt, echo-jwt            Example (ComingFromGinAndEcho)
+//	golang.org/x/oauth2          the table in the package refresher/oauth2x
+//	plain API keys               examples/iterable/README.md
+//
+// In all cases begin with [Middleware.Observe], which lets everything pass, and an
+// [Observer] that counts what Handler would refuse.
+//
 // # RFC 8725, rule by rule
 //
 // The current practices for JSON Web Tokens (RFC 8725, Section 3), what is done

@@ -1,7 +1,13 @@
 package middleware_test
 
 import (
+	"os"
+	"regexp"
+	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/tokenloop/tokenloop/internal/doctables"
 )
@@ -17,4 +23,18 @@ func TestTheTablesNameTestsThatExist(t *testing.T) {
 
 func TestTheLinksOfThePackageCommentLeadSomewhere(t *testing.T) {
 	doctables.CheckLinks(t, "github.com/tokenloop/tokenloop", "..")
+}
+
+// The examples that the package comment sends readers to, under the names that they
+// are shown with, are there.
+func TestTheExamplesOfMigratingAreThere(t *testing.T) {
+	comment, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	examples, err := os.ReadFile("migrating_example_test.go")
+	require.NoError(t, err)
+	named := regexp.MustCompile(`Example \((\w)(\w+)\)`).FindAllStringSubmatch(string(comment), -1)
+	assert.Len(t, named, strings.Count(string(examples), "\nfunc Example_"))
+	for _, m := range named {
+		assert.Contains(t, string(examples), "func Example_"+strings.ToLower(m[1])+m[2]+"()")
+	}
 }
