@@ -73,6 +73,32 @@ func TestTheTopLevelIsSmall(t *testing.T) {
 	assert.ElementsMatch(t, expected, found)
 }
 
+// The programs that the README sends readers to can be run, and it leaves out none.
+func TestTheProgramsOfTheREADMEAreThere(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	_, after, found := strings.Cut(string(readme), "Programs to read and run, with `go run ./examples/NAME`:\n\n")
+	require.True(t, found)
+	table, _, _ := strings.Cut(after, "\n\n")
+	var listed, programs []string
+	for _, m := range regexp.MustCompile(`\]\(examples/(\w+)\)`).FindAllStringSubmatch(table, -1) {
+		listed = append(listed, m[1])
+	}
+	mains, err := filepath.Glob(filepath.Join(root, "examples", "*", "main.go"))
+	require.NoError(t, err)
+	for _, main := range mains {
+		if name := filepath.Base(filepath.Dir(main)); name != "server" { // which has a section of its own
+			programs = append(programs, name)
+		}
+	}
+	assert.ElementsMatch(t, programs, listed)
+
+	for _, m := range regexp.MustCompile(`\]\(([\w./-]+)\)`).FindAllStringSubmatch(string(readme), -1) {
+		_, err := os.Stat(filepath.Join(root, m[1]))
+		assert.NoError(t, err, "a link of the README")
+	}
+}
+
 // DC-02: a client library or a driver is required by a module of its own.
 func TestTheRootRequiresWhatItShould(t *testing.T) {
 	command := exec.Command("go", "mod", "edit", "-json")
