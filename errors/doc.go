@@ -175,8 +175,8 @@
 //	    A refresh token came back that was rotated long before: two parties hold the session,
 //	    which was ended.
 //	    > EventReplay has the address. If it was no thief: do two copies of a client share one
-//	      token without one Store, does a client not keep what a refresh answers, was a backup
-//	      restored?
+//	      token without one Store, does a client not keep what a refresh answers, was a client
+//	      restored from a backup?
 //	AUTH_SESSION_REVOKED (issuer)
 //	    The session was ended: by a logout, the operator, a login with SingleSession, or Reload.
 //	    > EventRevoked and EventLogout say by whom.
