@@ -26,7 +26,7 @@ func EncodeTokens(tokens Tokens) ([]byte, error) {
 		return nil, errors.New("refresher: encode tokens: there is no token")
 	}
 	for _, text := range []string{
-		tokens.AccessToken, tokens.RefreshToken, tokens.TokenType, tokens.Scope, tokens.RetryKey, tokens.Identity.Email, tokens.Identity.UserID,
+		tokens.AccessToken, tokens.RefreshToken, tokens.TokenType, tokens.Scope, tokens.RetryKey, tokens.Identity.Email, tokens.Identity.UserID, tokens.Owner,
 	} {
 		if !utf8.ValidString(text) {
 			return nil, errors.New("refresher: encode tokens: a field is not UTF-8")

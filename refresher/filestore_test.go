@@ -32,7 +32,7 @@ func fileStore(t testing.TB, path string) *refresher.FileStore {
 
 var somebody = refresher.Tokens{
 	AccessToken: "an-access-token", RefreshToken: "a-refresh-token", RetryKey: "a-retry-key", Identity: refresher.UserID("alice"),
-	Expiry: time.Unix(1900000000, 0).UTC(), Received: time.Unix(1890000000, 0).UTC(),
+	Owner: "sub:alice", Expiry: time.Unix(1900000000, 0).UTC(), Received: time.Unix(1890000000, 0).UTC(),
 }
 
 func TestAFileStoreNeedsAFile(t *testing.T) {

@@ -359,7 +359,12 @@ func (t *Transport) reread(ctx context.Context, f *flight, cur *state) (tokens T
 // anotherOwner reports whether the tokens of next are for another user than
 // those of cur, as far as both say.
 func anotherOwner(cur, next *state) bool {
-	return cur.owner != "" && next.owner != "" && cur.owner != next.owner
+	a, b := cur.tokens, next.tokens
+	if a.Owner != "" && b.Owner != "" {
+		return a.Owner != b.Owner
+	}
+	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
+	return differ(a.Identity.Email, b.Identity.Email) || differ(a.Identity.UserID, b.Identity.UserID)
 }
 
 // exchange asks the source for the tokens that follow.
@@ -406,6 +411,9 @@ func (t *Transport) accept(ctx context.Context, f *flight, cur *state, tokens, g
 	}
 	if got.Scope == "" {
 		got.Scope = tokens.Scope // as before (RFC 6749, Section 5.1)
+	}
+	if got.Owner == "" {
+		got.Owner = tokens.Owner // unless the new token says otherwise
 	}
 	got.Identity = cur.session.identity
 	now := t.now()

@@ -154,7 +154,7 @@ func (t *Transport) Logout(ctx context.Context) error {
 
 // insteadOf returns the tokens that another process has put into the store in the
 // place of those of old: an issuer may know the session by them alone. They are
-// theirs if they are another user's, who has logged in there.
+// theirs if they say that they are another user's, who has logged in there.
 func (t *Transport) insteadOf(ctx context.Context, old *state) (stored Tokens, theirs bool) {
 	stored, err := t.store.Load(ctx)
 	if err != nil || stored.RefreshToken == "" || stored.RefreshToken == old.tokens.RefreshToken {

@@ -64,7 +64,9 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 			return refuse(jwterrors.TokenFormatInvalid, "the token is not a JWT, so that nothing in it can be checked")
 		}
 	} else {
-		st.owner = ownerOf(claims)
+		if owner := ownerOf(claims); owner != "" {
+			st.tokens.Owner = owner
+		}
 		switch life, known := lifetime(claims, now); {
 		case known && t.maxLifetime > 0 && life >= t.maxLifetime:
 			return refuse(jwterrors.TokenExpirationInvalid, fmt.Sprintf("the token is valid for %v or longer", t.maxLifetime))

@@ -73,8 +73,9 @@ func (t *Transport) continues(cur *state, tokens Tokens) (next *state, goesOn bo
 	if refused != nil {
 		return nil, false, refused
 	}
-	known := cur.owner != "" && next.owner != ""
-	return next, !named.IsZero() || known && cur.owner == next.owner || !known && t.source == nil, nil
+	mine, theirs := cur.tokens.Owner, next.tokens.Owner
+	known := mine != "" && theirs != ""
+	return next, !named.IsZero() || known && mine == theirs || !known && t.source == nil, nil
 }
 
 // usable receives tokens and makes sure that they can be used, now or after a

@@ -19,8 +19,9 @@ import (
 // Of the two saves the second may be lost. Access therefore notes, as a digest,
 // which refresh token its token came with, and a token that came with another is
 // not used. Then there is only the refresh token, and the Transport refreshes
-// before it sends anything. A session without a refresh token is kept by Access
-// alone.
+// before it sends anything. Secure has the owner of the refresh token as well, by
+// which a process tells a refresh of its session from the login of another user.
+// A session without a refresh token is kept by Access alone.
 //
 // Where Access is nil the access token is kept in memory: each process begins
 // with a refresh, and so does each of several processes that share Secure

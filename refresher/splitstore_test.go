@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -30,6 +31,7 @@ func TestWhatASplitStoreKeepsWhere(t *testing.T) {
 	assert.Empty(t, right.AccessToken)
 	assert.Equal(t, somebody.RefreshToken, right.RefreshToken)
 	assert.Equal(t, somebody.RetryKey, right.RetryKey)
+	assert.Equal(t, somebody.Owner, right.Owner)
 
 	require.NoError(t, store.Clear(t.Context()))
 	assert.True(t, must(access.Load(t.Context())).IsZero())
@@ -217,17 +219,119 @@ type killedStore struct{ refresher.Store }
 
 func (killedStore) Clear(context.Context) error { panic("killed") }
 
-// The refresh token alone does not say whose it is. When another user has logged in
-// with another process, the session here is over, and the one there goes on.
+// ownerless is a store that does not keep whose the tokens are.
+type ownerless struct{ refresher.Store }
+
+func (o ownerless) Save(ctx context.Context, tokens refresher.Tokens) error {
+	tokens.Owner, tokens.Identity = "", refresher.Identity{}
+	return o.Store.Save(ctx, tokens)
+}
+
+// NV-18: when another user has logged in with another process, the session here is
+// over, and the one there goes on. What is stored says whose it is, so that nothing
+// is sent; where it does not, the answer to its refresh token tells, and is saved.
 func TestAnotherUserLogsInWithASharedSecureStore(t *testing.T) {
-	s, secure := newService(), &refresher.MemoryStore{}
-	a := offline(t, s, func(c *refresher.Config) { c.Store = &refresher.SplitStore{Secure: secure} })
-	b := offline(t, s, func(c *refresher.Config) { c.Store = &refresher.SplitStore{Secure: secure} })
-	login(t, a)
-	s.subject = "bob"
-	login(t, b)
-	require.ErrorIs(t, a.Refresh(t.Context()), jwterrors.LoggedOut)
-	require.NoError(t, b.Refresh(t.Context()))
-	used, _, _ := s.log()
-	assert.Equal(t, []string{"refresh-token-number-2", "refresh-token-number-3"}, used)
+	for _, c := range []struct {
+		name   string
+		secure refresher.Store
+		used   []string
+	}{
+		{"that keeps the owner", &refresher.MemoryStore{}, []string{"refresh-token-number-2"}},
+		{"that does not", ownerless{&refresher.MemoryStore{}}, []string{"refresh-token-number-2", "refresh-token-number-3"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newService()
+			a := offline(t, s, func(config *refresher.Config) { config.Store = &refresher.SplitStore{Secure: c.secure} })
+			b := offline(t, s, func(config *refresher.Config) { config.Store = &refresher.SplitStore{Secure: c.secure} })
+			login(t, a)
+			s.subject = "bob"
+			login(t, b)
+			require.ErrorIs(t, a.Refresh(t.Context()), jwterrors.LoggedOut)
+			require.NoError(t, b.Refresh(t.Context()))
+			used, _, _ := s.log()
+			assert.Equal(t, c.used, used)
+		})
+	}
+}
+
+// NV-17, NV-18: a logout ends the session of its user, also where another process
+// has refreshed it, and not that of another user who has logged in there: the
+// refresh token that is shared says whose it is.
+func TestALogoutWithASharedSecureStore(t *testing.T) {
+	bob := refresher.UserID("bob")
+	for _, c := range []struct {
+		name    string
+		then    func(t *testing.T, s *service, b *refresher.Transport)
+		revoked []string
+	}{
+		{"after a refresh", func(t *testing.T, _ *service, b *refresher.Transport) {
+			require.NoError(t, b.Refresh(t.Context()))
+		}, []string{"refresh-token-number-1", "refresh-token-number-2"}},
+		{"after the login of another user", func(t *testing.T, s *service, b *refresher.Transport) {
+			s.subject = "bob"
+			login(t, b)
+		}, []string{"refresh-token-number-1"}},
+		{"after another user was named", func(t *testing.T, s *service, b *refresher.Transport) {
+			tokens := refresher.Tokens{AccessToken: jwtOf(`{"userId":"bob"}`), RefreshToken: "bob's"}
+			require.NoError(t, b.Identify(t.Context(), bob, refresher.WithTokens(tokens)))
+		}, []string{"refresh-token-number-1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, secure := newService(), &refresher.MemoryStore{}
+			process := func() *refresher.Transport {
+				return offline(t, s, func(c *refresher.Config) { c.Store = &refresher.SplitStore{Secure: secure} })
+			}
+			a := process()
+			login(t, a)
+			later, b := process(), process() // a later one knows the owner from the store alone
+			for _, tr := range []*refresher.Transport{later, b} {
+				require.NoError(t, tr.Restore(t.Context()))
+			}
+			c.then(t, s, b)
+			left := len(c.revoked) == 1
+			require.NoError(t, a.Logout(t.Context()))
+			assert.ElementsMatch(t, c.revoked, revoked(s))
+			assert.Equal(t, left, !must(secure.Load(t.Context())).IsZero())
+			if left {
+				require.NoError(t, later.Logout(t.Context()))
+				assert.NotContains(t, revoked(s), must(secure.Load(t.Context())).RefreshToken)
+				assert.False(t, must(secure.Load(t.Context())).IsZero())
+			}
+		})
+	}
+}
+
+// NV-18: two who were named, and have no token yet that says more.
+func TestALogoutOfANamedUserWithASharedSecureStore(t *testing.T) {
+	for name, c := range map[string]struct {
+		id   refresher.Identity
+		left bool
+	}{
+		"the same user":                 {refresher.UserID("alice"), false},
+		"another user":                  {refresher.UserID("bob"), true},
+		"a user who is named otherwise": {refresher.Email("alice@example.com"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, secure := newService(), &refresher.MemoryStore{}
+			a := offline(t, s, func(c *refresher.Config) { c.Store = &refresher.SplitStore{Secure: secure} })
+			only := refresher.WithTokens(refresher.Tokens{RefreshToken: "first"})
+			require.NoError(t, a.Identify(t.Context(), refresher.UserID("alice"), only))
+			require.NoError(t, secure.Save(t.Context(), refresher.Tokens{RefreshToken: "second", Identity: c.id}))
+			require.NoError(t, a.Logout(t.Context()))
+			assert.Equal(t, c.left, !must(secure.Load(t.Context())).IsZero())
+			assert.Equal(t, !c.left, slices.Contains(revoked(s), "second"))
+		})
+	}
+}
+
+// The owner stays with the session where a later access token does not say.
+func TestTheOwnerStaysWithARefreshToken(t *testing.T) {
+	s, store := newService(), &refresher.MemoryStore{}
+	tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
+	login(t, tr)
+	s.opaque = true
+	require.NoError(t, tr.Refresh(t.Context()))
+	stored := must(store.Load(t.Context()))
+	assert.Equal(t, "refresh-token-number-2", stored.RefreshToken)
+	assert.Equal(t, "sub:alice", stored.Owner)
 }

@@ -27,7 +27,6 @@ type state struct {
 	gen     *generation
 	tokens  Tokens
 	header  []string // the ready-made value of Authorization; nil without an access token
-	owner   string   // whom the access token is for, by its own words; may be empty
 
 	refreshAt time.Time // from then on the token is refreshed; zero without one
 	expiresAt time.Time // from then on it is not sent; never before refreshAt
@@ -93,7 +92,7 @@ func (s *state) whose() string {
 	if !s.session.identity.IsZero() {
 		return s.session.identity.String()
 	}
-	_, owner, _ := strings.Cut(s.owner, ":")
+	_, owner, _ := strings.Cut(s.tokens.Owner, ":")
 	return owner
 }
 

@@ -385,7 +385,7 @@ func TestTheFormsOfTokens(t *testing.T) {
 	tokens := refresher.Tokens{
 		AccessToken: "access-" + strings.Repeat("x", 40), RefreshToken: "the-refresh-token", TokenType: "Bearer", Scope: "a b",
 		Expiry: time.Unix(1700000000, 0).UTC(), RefreshExpiry: time.Unix(1800000000, 0).UTC(), Received: time.Unix(1690000000, 0).UTC(),
-		RetryKey: "the-retry-key", Identity: refresher.Email("alice@example.com"),
+		RetryKey: "the-retry-key", Identity: refresher.Email("alice@example.com"), Owner: "sub:1",
 	}
 	var back refresher.Tokens
 	require.NoError(t, json.Unmarshal(must(json.Marshal(tokens)), &back))

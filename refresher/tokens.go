@@ -42,6 +42,12 @@ type Tokens struct {
 	// that is for somebody else is refused.
 	Identity Identity `json:"identity,omitzero"`
 
+	// Owner is whom the access token was for, by its own words: "sub:" and its
+	// "sub", else "userId:" or "email:" and that claim. Empty means not known.
+	// The Transport sets it, and keeps it with a refresh token that is stored
+	// alone.
+	Owner string `json:"owner,omitempty"`
+
 	outcome *outcome // who wants to know whether the token was accepted
 	lent    *state   // set by Token: the snapshot that the tokens are from
 }

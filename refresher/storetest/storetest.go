@@ -53,7 +53,7 @@ func set(n int) refresher.Tokens {
 	return refresher.Tokens{
 		AccessToken: "access-" + s, RefreshToken: "refresh-" + s, TokenType: "Bearer", Scope: "a b " + s,
 		Expiry: at, RefreshExpiry: at.Add(time.Hour), Received: at.Add(-time.Hour),
-		RetryKey: "retry-" + s, Identity: refresher.UserID("user-" + s),
+		RetryKey: "retry-" + s, Identity: refresher.UserID("user-" + s), Owner: "sub:user-" + s,
 	}
 }
 
