@@ -190,6 +190,9 @@ func newMariadb(t *testing.T) *mariadb {
 		_, err = exec.LookPath("mariadbd")
 	}
 	if err != nil {
+		if os.Getenv("TOKENLOOP_TEST_REQUIRE") != "" {
+			t.Fatalf("no MariaDB is installed that the test could start: %v", err)
+		}
 		t.Skip("no MariaDB is installed that the test could start")
 	}
 	m := &mariadb{t: t, folder: t.TempDir()}
