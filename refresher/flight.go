@@ -27,6 +27,7 @@ type flight struct {
 	mu        sync.Mutex // held while the store is written
 	unlock    func()     // gives the store's lock back; nil while it is not held
 	abandoned bool       // what it brings is not wanted any more
+	keeps     bool       // abandon leaves the lock to the flight's own end
 
 	had *Tokens // what the store has, as far as the flight knows; for unsaved.instead
 }
@@ -64,7 +65,7 @@ func (f *flight) hold(unlock func()) {
 func (f *flight) letGo() {
 	f.mu.Lock()
 	unlock := f.unlock
-	f.unlock = nil
+	f.unlock, f.keeps = nil, false
 	f.mu.Unlock()
 	if unlock != nil {
 		release(unlock)
@@ -77,13 +78,26 @@ func release(unlock func()) {
 	unlock()
 }
 
+// keep makes abandon leave the lock to the flight: what is exchanged may be
+// another user's, and then nobody is to take it before its successor is saved. It
+// reports false when the flight was abandoned before.
+func (f *flight) keep() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.keeps = true
+	return !f.abandoned
+}
+
 // abandon makes sure that the flight writes nothing to the store from now on,
-// and gives its lock to those who will.
+// unless it is another user's, and gives its lock to those who will.
 func (f *flight) abandon() {
 	f.mu.Lock()
 	f.abandoned = true
+	keeps := f.keeps
 	f.mu.Unlock()
-	f.letGo()
+	if !keeps {
+		f.letGo()
+	}
 }
 
 // write calls fn, which writes to the store, unless the flight was abandoned.
@@ -295,6 +309,9 @@ func (t *Transport) attempt(ctx context.Context, f *flight, st *state) (refused 
 			t.adopt(f, st, newer)
 			return nil
 		}
+		if doubtful(cur, tokens) && !f.keep() {
+			return nil
+		}
 		got, err := t.exchange(ctx, tokens)
 		if err == nil {
 			return t.accept(ctx, f, cur, tokens, got)
@@ -367,6 +384,13 @@ func anotherOwner(cur, next *state) bool {
 	return differ(a.Identity.Email, b.Identity.Email) || differ(a.Identity.UserID, b.Identity.UserID)
 }
 
+// doubtful reports whether tokens, which the store has in the place of those of
+// cur, may be another user's: the answer to their refresh token will tell.
+func doubtful(cur *state, tokens Tokens) bool {
+	unknown := tokens.Owner == "" || cur.tokens.Owner == ""
+	return tokens.AccessToken == "" && !tokens.same(cur.tokens) && unknown
+}
+
 // exchange asks the source for the tokens that follow.
 func (t *Transport) exchange(ctx context.Context, tokens Tokens) (Tokens, *jwterrors.Error) {
 	ctx, cancel := context.WithTimeout(ctx, t.attemptTimeout)
@@ -429,8 +453,8 @@ func (t *Transport) accept(ctx context.Context, f *flight, cur *state, tokens, g
 	}
 	if refused != nil {
 		got.outcome.tell(&t.events, refused.Reason)
-		if refused.Reason == jwterrors.TokenUserKeyInvalid && tokens.AccessToken == "" && !tokens.same(cur.tokens) {
-			t.giveBack(ctx, f, tokens, got)
+		if refused.Reason == jwterrors.TokenUserKeyInvalid && doubtful(cur, tokens) {
+			t.giveBack(ctx, tokens, got)
 			return &jwterrors.Error{Reason: jwterrors.LoggedOut, Err: errForeignStore}
 		}
 		if refused.Reason != jwterrors.TokenUserKeyInvalid {
@@ -496,18 +520,23 @@ func (t *Transport) keepRefreshToken(ctx context.Context, f *flight, cur *state,
 }
 
 // giveBack saves what has come for a refresh token of the store that turned out
-// to be another user's, who goes on with it: that token may be used up.
-func (t *Transport) giveBack(ctx context.Context, f *flight, tokens, got Tokens) {
+// to be another user's, who goes on with it: that token may be used up. It does so
+// for a flight that was abandoned, too, unless somebody has replaced that token.
+func (t *Transport) giveBack(ctx context.Context, tokens, got Tokens) {
 	got.Identity = tokens.Identity
 	theirs, refused := t.receive(got, newSession(0, tokens.Identity), t.now())
 	if refused != nil {
 		return
 	}
-	f.write(func() {
-		if err := guard(func() error { return t.store.Save(ctx, theirs.tokens) }); err != nil {
-			t.report(theirs, storeUnavailable("write the store", err))
+	err := guard(func() error {
+		if stored, err := t.store.Load(ctx); err == nil && !stored.same(tokens) {
+			return nil
 		}
+		return t.store.Save(ctx, theirs.tokens)
 	})
+	if err != nil {
+		t.report(theirs, storeUnavailable("write the store", err))
+	}
 }
 
 // save writes the tokens of next to the store, or marks them as unsaved.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -334,4 +335,49 @@ func TestTheOwnerStaysWithARefreshToken(t *testing.T) {
 	stored := must(store.Load(t.Context()))
 	assert.Equal(t, "refresh-token-number-2", stored.RefreshToken)
 	assert.Equal(t, "sub:alice", stored.Owner)
+}
+
+// NV-17, NV-18: a logout while the answer is awaited that tells whose the refresh
+// token is. It waits for that answer: the session of another user goes on, and one
+// of the same user has ended.
+func TestALogoutDuringARefreshThatTellsTheOwner(t *testing.T) {
+	for _, c := range []struct {
+		name, subject string
+		left          bool
+		revoked       []string
+	}{
+		{"another user", "bob", true, []string{"refresh-token-number-1"}},
+		{"the same user", "alice", false, []string{"refresh-token-number-1", "refresh-token-number-2", "refresh-token-number-3"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, secure := newService(), ownerless{&refresher.MemoryStore{}}
+				share := func(c *refresher.Config) { c.Store = &refresher.SplitStore{Secure: secure} }
+				a, l := onLine(t, s, share)
+				b := offline(t, s, share)
+				login(t, a)
+				s.subject = c.subject
+				login(t, b)
+				release, failed, ended := make(chan struct{}), make(chan error), make(chan error)
+				l.breaks("/refresh", func(r *http.Request) (*http.Response, error) {
+					resp, err := handlerTransport{s}.RoundTrip(r)
+					<-release
+					return resp, err
+				})
+				go func() { failed <- a.Refresh(t.Context()) }()
+				synctest.Wait()
+				go func() { ended <- a.Logout(t.Context()) }()
+				synctest.Wait()
+				assert.ErrorIs(t, <-failed, jwterrors.LoggedOut, "at once")
+				close(release)
+				require.NoError(t, <-ended)
+				synctest.Wait()
+				assert.ElementsMatch(t, c.revoked, revoked(s))
+				assert.Equal(t, c.left, !must(secure.Load(t.Context())).IsZero())
+				if c.left {
+					require.NoError(t, b.Refresh(t.Context()))
+				}
+			})
+		})
+	}
 }
