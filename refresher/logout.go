@@ -87,6 +87,9 @@ func (o *outbox) list(ctx context.Context, url string) (list []PendingLogout, er
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	maps.DeleteFunc(o.tries, func(id string, _ int) bool { // those that have given way to others
+		return !slices.ContainsFunc(list, func(p PendingLogout) bool { return p.ID == id })
+	})
 	list = slices.DeleteFunc(list, func(p PendingLogout) bool {
 		_, own := o.own[p.ID]
 		return own || p.URL != url

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -700,4 +701,54 @@ func TestALogoutDoesNotEndTheSessionOfAnotherUser(t *testing.T) {
 	login(t, b)
 	require.NoError(t, a.Logout(t.Context()))
 	assert.Equal(t, []string{"refresh-token-number-1"}, revoked(s))
+}
+
+// fullQueue is a queue that has others in the place of what it was given.
+type fullQueue struct {
+	mu  sync.Mutex
+	all []refresher.PendingLogout
+}
+
+func (q *fullQueue) Put(_ context.Context, p refresher.PendingLogout) error {
+	q.set(append(must(q.List(context.Background())), p))
+	return nil
+}
+
+func (q *fullQueue) List(context.Context) ([]refresher.PendingLogout, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.all), nil
+}
+
+func (q *fullQueue) Remove(_ context.Context, id string) error {
+	q.set(slices.DeleteFunc(must(q.List(context.Background())), func(p refresher.PendingLogout) bool { return p.ID == id }))
+	return nil
+}
+
+func (q *fullQueue) set(all []refresher.PendingLogout) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.all = all
+}
+
+// How often a logout has failed is forgotten once it is not in the queue any more,
+// however it left: what comes back begins anew, with the oldest first.
+func TestALogoutThatHasGivenWayIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, queue := newService(), &fullQueue{}
+		tr, l := onLine(t, s, func(c *refresher.Config) { c.Logouts = queue })
+		l.breaks("/logout", unplugged)
+		login(t, tr)
+		require.Error(t, tr.Logout(t.Context()))
+		old := must(queue.List(t.Context()))
+		newer := old[0]
+		newer.ID, newer.Tokens.RefreshToken, newer.Since = "NEWER", "newer", newer.Since.Add(time.Second)
+		queue.set(nil)
+		time.Sleep(time.Minute)
+		l.mend()
+		require.NoError(t, tr.Flush(t.Context()))
+		queue.set([]refresher.PendingLogout{newer, old[0]})
+		require.NoError(t, tr.Flush(t.Context()))
+		assert.Equal(t, []string{old[0].Tokens.RefreshToken, "newer"}, revoked(s))
+	})
 }
