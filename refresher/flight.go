@@ -345,10 +345,7 @@ func (t *Transport) lock(ctx context.Context, f *flight, st *state) *jwterrors.E
 // reread looks at what the store has now. It returns the tokens to exchange, or
 // the snapshot of newer ones that somebody else has saved.
 func (t *Transport) reread(ctx context.Context, f *flight, cur *state) (tokens Tokens, newer *state, refused *jwterrors.Error) {
-	f.had = &cur.tokens
-	if cur.unsaved != nil {
-		f.had = cur.unsaved.instead
-	}
+	f.had = cur.stored()
 	stored, err := t.store.Load(ctx)
 	switch {
 	case err != nil:

@@ -129,7 +129,8 @@ func (o *outbox) remove(ctx context.Context, id string) error {
 //
 // An error says that the store still has the tokens, or that the issuer has not
 // been told yet: then the logout waits in Config.Logouts and is sent later. See
-// Flush.
+// Flush. The store is cleared later, too, where it still has what the Transport had
+// in use; one that could not be read from the start needs another Logout.
 func (t *Transport) Logout(ctx context.Context) error {
 	sess := newSession(t.epochs.Add(1), Identity{})
 	sess.revokes = true
@@ -145,7 +146,7 @@ func (t *Transport) Logout(ctx context.Context) error {
 	// in both, and not in none.
 	send := t.hangUp(ctx, old.tokens)
 	also := func() error { return nil }
-	err := t.persist(ctx, next, func() bool {
+	err := t.persist(ctx, next, old.stored(), func() bool {
 		stored, theirs := t.insteadOf(ctx, old)
 		if !stored.IsZero() && !theirs {
 			also = t.hangUp(ctx, stored)

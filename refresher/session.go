@@ -57,7 +57,7 @@ func (t *Transport) SetTokens(ctx context.Context, tokens Tokens) error {
 		f := cur.gen.flight.Load()
 		next.gen = &generation{number: cur.gen.number + 1, refusal: f != nil && f.refusal}
 		if t.publish(cur, next) {
-			return t.persist(ctx, next, nil)
+			return t.persist(ctx, next, nil, nil)
 		}
 	}
 }
@@ -128,7 +128,7 @@ func (t *Transport) Identify(ctx context.Context, id Identity, options ...Identi
 	if err := t.open(next); err != nil {
 		return err
 	}
-	err := t.persist(ctx, next, nil)
+	err := t.persist(ctx, next, nil, nil)
 	f := t.join(next, false)
 	if t.source != nil {
 		if _, failed := t.await(ctx, f, next); failed != nil {
@@ -152,7 +152,7 @@ func (t *Transport) begin(ctx context.Context, sess *session, tokens Tokens) err
 		return err
 	}
 	t.look()
-	return t.persist(ctx, next, nil)
+	return t.persist(ctx, next, nil, nil)
 }
 
 // open publishes the first snapshot of a session, unless one with a later epoch
@@ -230,9 +230,9 @@ func (t *Transport) Resume() {
 
 // persist brings the store in line with next: it saves its tokens, or clears
 // the store if there are none. It does nothing if next is past. If allowed is not
-// nil, it is called first, with the lock held, and says whether to go on.
-func (t *Transport) persist(ctx context.Context, next *state, allowed func() bool) (err error) {
-	var instead *Tokens
+// nil, it is called first, with the lock held, and says whether to go on. instead
+// is what the store has before, as far as the caller knows; it may be nil.
+func (t *Transport) persist(ctx context.Context, next *state, instead *Tokens, allowed func() bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil { // its value may hold a secret
 			err = storeUnavailable("use the store", fmt.Errorf("%w (%T)", errPanicked, p))

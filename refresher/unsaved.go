@@ -18,6 +18,14 @@ type unsaved struct {
 	next time.Time
 }
 
+// stored returns what the store has, as far as st knows; nil if it does not.
+func (st *state) stored() *Tokens {
+	if st.unsaved != nil {
+		return st.unsaved.instead
+	}
+	return &st.tokens
+}
+
 // at reports whether it is time for a request to make an attempt.
 func (u *unsaved) at(now time.Time) bool {
 	return u != nil && !u.next.IsZero() && !now.Before(u.next)

@@ -411,3 +411,36 @@ func TestALoginThatWasSavedAllTheSameDoesNotOverwriteItsSuccessor(t *testing.T) 
 		})
 	}
 }
+
+// deadStore cannot be cleared either while it cannot be read.
+type deadStore struct{ brokenStore }
+
+func (d *deadStore) Clear(ctx context.Context) error {
+	if err := d.check("Load"); err != nil {
+		return err
+	}
+	return d.MemoryStore.Clear(ctx)
+}
+
+// NV-17: a logout is made up for also where the store could not be read: what is
+// deleted then is what the session had, and not what anybody has saved since.
+func TestALogoutWithAStoreThatIsAway(t *testing.T) {
+	for name, again := range map[string]bool{"nobody has logged in": false, "somebody has logged in": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, store := newService(), &deadStore{}
+				tr := saving(t, s, store, nil)
+				login(t, tr)
+				store.breaks("Load")
+				require.ErrorIs(t, tr.Logout(t.Context()), errDisk)
+				store.breaks("")
+				if again {
+					login(t, saving(t, s, store, nil)) // another process
+				}
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				assert.Equal(t, again, refreshToken(t, store) != "")
+			})
+		})
+	}
+}
