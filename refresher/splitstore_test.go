@@ -381,3 +381,34 @@ func TestALogoutDuringARefreshThatTellsTheOwner(t *testing.T) {
 		})
 	}
 }
+
+// What is given back to another user does not overwrite a login that came after,
+// where no lock keeps the two apart.
+func TestWhatIsGivenBackOverwritesNoLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, broken := newService(), &brokenStore{}
+		secure := ownerless{broken}
+		share := func(c *refresher.Config) { c.Store = &refresher.SplitStore{Secure: secure} }
+		a, l := onLine(t, s, share)
+		b := offline(t, s, share)
+		login(t, a)
+		s.subject = "bob"
+		login(t, b)
+		broken.breaks("Lock")
+		release, failed := make(chan struct{}), make(chan error)
+		l.breaks("/refresh", func(r *http.Request) (*http.Response, error) {
+			resp, err := handlerTransport{s}.RoundTrip(r)
+			<-release
+			return resp, err
+		})
+		go func() { failed <- a.Refresh(t.Context()) }()
+		synctest.Wait()
+		s.subject = "carol"
+		login(t, a)
+		assert.ErrorIs(t, <-failed, jwterrors.LoggedOut)
+		close(release)
+		synctest.Wait()
+		tokens, _ := a.Tokens()
+		assert.Equal(t, tokens.RefreshToken, refreshToken(t, broken))
+	})
+}
