@@ -18,6 +18,7 @@ import (
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/examples/internal/story"
 	"github.com/tokenloop/tokenloop/issuer"
 	"github.com/tokenloop/tokenloop/middleware"
 	"github.com/tokenloop/tokenloop/refresher"
@@ -31,7 +32,7 @@ func main() {
 
 // play is the story. It returns an error where it is not true.
 func play(ctx context.Context, write func(string) (int, error)) error {
-	var clock clock
+	var clock story.Clock
 	server, err := newServer(&clock)
 	if err != nil {
 		return err
@@ -39,7 +40,7 @@ func play(ctx context.Context, write func(string) (int, error)) error {
 	defer server.close()
 	var expired atomic.Int32
 	a, err := newAPI(server.url, func(c *refresher.Config) {
-		c.Now = clock.now
+		c.Now = clock.Now
 		c.RetryInterval = 10 * time.Millisecond // nobody shall wait for the end of the story
 		c.OnSessionExpired = func(*jwterrors.Error) { expired.Add(1) }
 	})
@@ -58,7 +59,7 @@ func play(ctx context.Context, write func(string) (int, error)) error {
 	}
 	tell("alice logs in and reads her profile: %d %s\n", status, body)
 
-	clock.advance(time.Hour)
+	clock.Advance(time.Hour)
 	good := a.many(ctx, 200, 200)
 	if n := server.refreshes.Load(); good != 200 || n != 1 {
 		return fmt.Errorf("%d answers and %d refreshes", good, n)
@@ -70,7 +71,7 @@ func play(ctx context.Context, write func(string) (int, error)) error {
 	}
 	tell("what alice may not see: %d, and no refresh, which would not help\n", status)
 
-	clock.advance(time.Hour)
+	clock.Advance(time.Hour)
 	server.down.Store(true)
 	status, _, err = a.get(ctx, "/profile")
 	if reason := jwterrors.ReasonOf(err); reason != jwterrors.RefreshUnavailable || expired.Load() != 0 {
@@ -78,13 +79,13 @@ func play(ctx context.Context, write func(string) (int, error)) error {
 	}
 	tell("the server is down when the token has expired: %s, and alice stays logged in\n", jwterrors.ReasonOf(err))
 	server.down.Store(false)
-	clock.advance(time.Minute) // nobody asks again at once: RetryAfter of the error says when
+	clock.Advance(time.Minute) // nobody asks again at once: RetryAfter of the error says when
 	if good = a.many(ctx, 10, 200); good != 10 {
 		return fmt.Errorf("after the outage: %d answers", good)
 	}
 	tell("a minute later it is back: %d requests, %d answers\n", 10, good)
 
-	clock.advance(time.Hour)
+	clock.Advance(time.Hour)
 	if err := server.issuer.RevokeSubject(ctx, "alice"); err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ type server struct {
 	http      *http.Server
 }
 
-func newServer(clock *clock) (*server, error) {
+func newServer(clock *story.Clock) (*server, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -129,14 +130,14 @@ func newServer(clock *clock) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: key, Now: clock.now})
+	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: key, Now: clock.Now})
 	if err != nil {
 		return nil, err
 	}
 	master := make([]byte, 32) // in a real service both keys come from its configuration
 	rand.Read(master)
 	s.issuer, err = issuer.New(issuer.Config{
-		Issuer: s.url, Audience: []string{"api"}, Keys: ring, Now: clock.now,
+		Issuer: s.url, Audience: []string{"api"}, Keys: ring, Now: clock.Now,
 		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: issuer.NewMemoryStore(),
 		Authenticate: func(_ context.Context, c issuer.Credentials) (issuer.User, error) {
 			if c.Username != "alice" || c.Password != "correct horse battery staple" {
@@ -149,7 +150,7 @@ func newServer(clock *clock) (*server, error) {
 		return nil, err
 	}
 	auth, err := middleware.New(middleware.Config{
-		Keys: middleware.LocalJWKS(s.issuer.JWKS), Issuer: s.url, Audience: []string{"api"}, Now: clock.now,
+		Keys: middleware.LocalJWKS(s.issuer.JWKS), Issuer: s.url, Audience: []string{"api"}, Now: clock.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -175,10 +176,3 @@ func newServer(clock *clock) (*server, error) {
 }
 
 func (s *server) close() { _ = s.http.Close() }
-
-// A clock is that of the server and of the client, so that the story need not
-// wait for tokens to expire.
-type clock struct{ ahead atomic.Int64 }
-
-func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
-func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }

@@ -47,17 +47,8 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer w.close()
-	s := story.New(out)
-	fmt.Fprintln(out, "A token on either side of a gateway, which is", w.gateway)
-	for _, chapter := range []func(context.Context, *story.Story, *world){
-		through, refusedInFront, refusedBehind, crowd, outage, misconfigured,
-	} {
-		if chapter(ctx, s, w); s.Err() != nil {
-			return s.Err()
-		}
-	}
-	fmt.Fprintln(out, "\nEverything happened as told.")
-	return nil
+	return story.Play(ctx, out, w, "A token on either side of a gateway, which is "+w.gateway,
+		through, refusedInFront, refusedBehind, crowd, outage, misconfigured)
 }
 
 const (

@@ -17,7 +17,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -43,22 +42,13 @@ func main() {
 
 // run tells the story to out. Its error is the first thing that did not happen.
 func run(ctx context.Context, out io.Writer) error {
-	s := story.New(out)
 	w, err := newWorld()
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	fmt.Fprintln(out, "JWT-enabled API keys: the API is", w.app.api, "and the app's own server", w.app.backend)
-	for _, chapter := range []func(context.Context, *story.Story, *world){
-		identify, prefetched, refreshPeriod, invalidToken, reasons, networkFailure, tooOften, rotation, migration,
-	} {
-		if chapter(ctx, s, w); s.Err() != nil {
-			return s.Err()
-		}
-	}
-	fmt.Fprintln(out, "\nEverything happened as told.")
-	return nil
+	return story.Play(ctx, out, w, "JWT-enabled API keys: the API is "+w.app.api+" and the app's own server "+w.app.backend,
+		identify, prefetched, refreshPeriod, invalidToken, reasons, networkFailure, tooOften, rotation, migration)
 }
 
 // The API keys: one of a project with tokens, and one of a project that still has

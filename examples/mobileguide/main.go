@@ -14,7 +14,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log"
 	"os"
@@ -40,17 +39,8 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer w.close()
-	s := story.New(out)
-	fmt.Fprintln(out, "A mobile app, whose server is", w.server.url)
-	for _, chapter := range []func(context.Context, *story.Story, *world){
-		firstStart, offline, atOnce, beforehand, otherAnswers, noToken, logout,
-	} {
-		if chapter(ctx, s, w); s.Err() != nil {
-			return s.Err()
-		}
-	}
-	fmt.Fprintln(out, "\nEverything happened as told.")
-	return nil
+	return story.Play(ctx, out, w, "A mobile app, whose server is "+w.server.url,
+		firstStart, offline, atOnce, beforehand, otherAnswers, noToken, logout)
 }
 
 // A world is a phone and a server.

@@ -51,17 +51,8 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer w.close()
-	s := story.New(out)
-	fmt.Fprintln(out, "Tokens that the app hands in: the service is", w.api, "and the app's own server", w.server)
-	for _, chapter := range []func(context.Context, *story.Story, *world){
-		switchedOn, instances, listener, laterLaunch, severalKeys, enforcement, tenFailures, loggedOut,
-	} {
-		if chapter(ctx, s, w); s.Err() != nil {
-			return s.Err()
-		}
-	}
-	fmt.Fprintln(out, "\nEverything happened as told.")
-	return nil
+	return story.Play(ctx, out, w, "Tokens that the app hands in: the service is "+w.api+" and the app's own server "+w.server,
+		switchedOn, instances, listener, laterLaunch, severalKeys, enforcement, tenFailures, loggedOut)
 }
 
 // The two apps: the test one and the live one. What they have in common is code.

@@ -31,15 +31,6 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	s := story.New(out)
-	fmt.Fprintln(out, "tokenloop: one life of a token, on", w.url, "with its sessions in a SQLite file")
-	for _, chapter := range []func(context.Context, *story.Story, *world){
-		login, expiry, stoppedClock, lostAnswer, stolenToken, refusals, keyRotation, restart, logout,
-	} {
-		if chapter(ctx, s, w); s.Err() != nil {
-			return s.Err()
-		}
-	}
-	fmt.Fprintln(out, "\nEverything happened as told.")
-	return nil
+	return story.Play(ctx, out, w, "tokenloop: one life of a token, on "+w.url+" with its sessions in a SQLite file",
+		login, expiry, stoppedClock, lostAnswer, stolenToken, refusals, keyRotation, restart, logout)
 }

@@ -17,6 +17,20 @@ type Story struct {
 	err  error
 }
 
+// Play tells the chapters of a world to out, after the title. It returns the first
+// thing that did not happen.
+func Play[W any](ctx context.Context, out io.Writer, world W, title string, chapters ...func(context.Context, *Story, W)) error {
+	fmt.Fprintln(out, title)
+	s := New(out)
+	for _, chapter := range chapters {
+		if chapter(ctx, s, world); s.err != nil {
+			return s.err
+		}
+	}
+	fmt.Fprintln(out, "\nEverything happened as told.")
+	return nil
+}
+
 // New returns a Story that is told to out.
 func New(out io.Writer) *Story { return &Story{out: out} }
 
