@@ -12,6 +12,7 @@ import (
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/examples/internal/exampletest"
 	"github.com/tokenloop/tokenloop/refresher"
 )
 
@@ -21,15 +22,7 @@ import (
 // DC-06 (one list of reasons, from the upstream to the caller's client), DC-07, AX-04
 // (no answer of a gateway but 401 makes a client refresh).
 func TestStory(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	var out bytes.Buffer
-	if err := run(ctx, &out); err != nil {
-		t.Fatalf("%v, after\n%s", err, out.String())
-	}
-	if told := out.String(); !strings.HasSuffix(told, "Everything happened as told.\n") || !strings.Contains(told, "\n6. ") {
-		t.Errorf("the story has gaps:\n%s", told)
-	}
+	exampletest.Story(t, run, 6)
 }
 
 func newTestWorld(t *testing.T) *world {

@@ -14,12 +14,10 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,13 +30,7 @@ import (
 	"github.com/tokenloop/tokenloop/refresher"
 )
 
-func main() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := run(ctx, os.Stdout); err != nil {
-		log.Fatal("gateway: ", err)
-	}
-}
+func main() { story.Main("gateway", run) }
 
 // run tells the story to out. Its error is the first thing that did not happen.
 func run(ctx context.Context, out io.Writer) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/examples/internal/exampletest"
 	"github.com/tokenloop/tokenloop/examples/internal/story"
 	"github.com/tokenloop/tokenloop/issuer"
 	"github.com/tokenloop/tokenloop/refresher"
@@ -28,16 +28,7 @@ import (
 // makes the tokens (IT-02, IT-04, IT-42), its secret, and the way there from plain
 // API keys (IT-05). IT-44 is the program itself.
 func TestStory(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	var out bytes.Buffer
-	if err := run(ctx, &out); err != nil {
-		t.Fatalf("%v, after\n%s", err, out.String())
-	}
-	told := out.String()
-	if !strings.HasSuffix(told, "Everything happened as told.\n") || !strings.Contains(told, "\n9. ") {
-		t.Errorf("the story has gaps:\n%s", told)
-	}
+	told := exampletest.Story(t, run, 9)
 	for _, reason := range eleven {
 		if !strings.Contains(told, "\n   "+string(reason)+" ") {
 			t.Errorf("the reason %s was not provoked", reason)

@@ -18,10 +18,8 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,13 +30,7 @@ import (
 	"github.com/tokenloop/tokenloop/middleware"
 )
 
-func main() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := run(ctx, os.Stdout); err != nil {
-		log.Fatal("iterable: ", err)
-	}
-}
+func main() { story.Main("iterable", run) }
 
 // run tells the story to out. Its error is the first thing that did not happen.
 func run(ctx context.Context, out io.Writer) error {

@@ -15,22 +15,14 @@ package main
 import (
 	"context"
 	"io"
-	"log"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/tokenloop/tokenloop/examples/internal/story"
 	"github.com/tokenloop/tokenloop/refresher"
 )
 
-func main() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := run(ctx, os.Stdout); err != nil {
-		log.Fatal("mobileguide: ", err)
-	}
-}
+func main() { story.Main("mobileguide", run) }
 
 // run tells the story to out. Its error is the first thing that did not happen.
 func run(ctx context.Context, out io.Writer) error {

@@ -1,18 +1,16 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/examples/internal/exampletest"
 	"github.com/tokenloop/tokenloop/examples/internal/story"
 	"github.com/tokenloop/tokenloop/refresher"
 )
@@ -26,15 +24,7 @@ import (
 // three steps of a logout (NV-17, NV-18, NV-19), and its delivery after a restart
 // (NV-20).
 func TestStory(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	var out bytes.Buffer
-	if err := run(ctx, &out); err != nil {
-		t.Fatalf("%v, after\n%s", err, out.String())
-	}
-	if told := out.String(); !strings.HasSuffix(told, "Everything happened as told.\n") || !strings.Contains(told, "\n7. ") {
-		t.Errorf("the story has gaps:\n%s", told)
-	}
+	exampletest.Story(t, run, 7)
 }
 
 // newTestWorld returns a world in which alice is logged in.

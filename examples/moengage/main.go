@@ -21,10 +21,8 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,13 +34,7 @@ import (
 	"github.com/tokenloop/tokenloop/middleware"
 )
 
-func main() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := run(ctx, os.Stdout); err != nil {
-		log.Fatal("moengage: ", err)
-	}
-}
+func main() { story.Main("moengage", run) }
 
 // run tells the story to out. Its error is the first thing that did not happen.
 func run(ctx context.Context, out io.Writer) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/examples/internal/exampletest"
 	"github.com/tokenloop/tokenloop/issuer"
 )
 
@@ -23,15 +23,7 @@ import (
 // are managed at run time (MO-14, MO-15), and nobody in particular needs no token
 // (MO-16).
 func TestStory(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	var out bytes.Buffer
-	if err := run(ctx, &out); err != nil {
-		t.Fatalf("%v, after\n%s", err, out.String())
-	}
-	if told := out.String(); !strings.HasSuffix(told, "Everything happened as told.\n") || !strings.Contains(told, "\n8. ") {
-		t.Errorf("the story has gaps:\n%s", told)
-	}
+	exampletest.Story(t, run, 8)
 }
 
 func newTestWorld(t *testing.T) *world {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"os"
 	"time"
 )
 
@@ -15,6 +17,16 @@ type Story struct {
 	out  io.Writer
 	step int
 	err  error
+}
+
+// Main is the main function of a program that is the story told by run: half a minute
+// is enough for it, and what did not happen ends it with status 1.
+func Main(name string, run func(ctx context.Context, out io.Writer) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := run(ctx, os.Stdout); err != nil {
+		log.Fatal(name, ": ", err)
+	}
 }
 
 // Play tells the chapters of a world to out, after the title. It returns the first
