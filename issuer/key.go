@@ -2,27 +2,21 @@ package issuer
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash"
 	"log/slog"
-	"math/big"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/golang-jwt/jwt/v5"
-	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/tokenloop/tokenloop/internal/jwa"
 )
 
 // The algorithms that a Key signs with (RFC 7518, Section 3.1, and RFC 8037).
@@ -108,38 +102,12 @@ func NewSecretKey(secret []byte) (*Key, error) {
 // error of it, or a wrong signature, is answered with TokenGenerationError. As a
 // crypto.Signer has no context, it needs a time limit of its own.
 func NewKey(signer crypto.Signer) (*Key, error) {
-	if signer == nil {
-		return nil, errors.New("issuer: the signer is nil")
+	s, err := jwa.NewSigner(signer)
+	if err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
 	}
-	e := base64.RawURLEncoding.EncodeToString
-	k := &Key{}
-	switch pub := signer.Public().(type) {
-	case *rsa.PublicKey:
-		if pub.N.BitLen() < minRSA {
-			return nil, fmt.Errorf("issuer: an RSA key needs %d bits, and this one has %d", minRSA, pub.N.BitLen())
-		}
-		k.algorithm, k.method, k.public, k.signature = RS256, jwt.SigningMethodRS256, pub, signRSA(signer)
-		k.members = fmt.Sprintf(`"e":%q,"kty":"RSA","n":%q`, e(big.NewInt(int64(pub.E)).Bytes()), e(pub.N.Bytes()))
-	case *ecdsa.PublicKey:
-		point, err := pub.Bytes()
-		if pub.Curve != elliptic.P256() || err != nil {
-			return nil, errors.New("issuer: an ECDSA key must be a point on P-256")
-		}
-		k.algorithm, k.method, k.public, k.signature = ES256, jwt.SigningMethodES256, pub, signECDSA(signer)
-		k.members = fmt.Sprintf(`"crv":"P-256","kty":"EC","x":%q,"y":%q`, e(point[1:33]), e(point[33:]))
-	case ed25519.PublicKey:
-		k.algorithm, k.method, k.public, k.signature = EdDSA, jwt.SigningMethodEdDSA, pub, signEd25519(signer)
-		k.members = fmt.Sprintf(`"crv":"Ed25519","kty":"OKP","x":%q`, e(pub))
-	default:
-		return nil, fmt.Errorf("issuer: a signer with a public key of type %T", pub)
-	}
-	switch signer.(type) {
-	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
-	default:
-		k.signature = k.verified(k.signature)
-	}
-	sum := sha256.Sum256([]byte("{" + k.members + "}"))
-	k.setID(e(sum[:]))
+	k := &Key{algorithm: s.Algorithm, method: s.Method, public: s.Public, members: s.Members, signature: s.Sign}
+	k.setID(jwa.Thumbprint(s.Public))
 	return k, nil
 }
 
@@ -182,52 +150,3 @@ func newHMAC(secret []byte) func([]byte) ([]byte, error) {
 		return h.Sum(nil), nil
 	}
 }
-
-// verified is sign with a check of what it returns.
-func (k *Key) verified(sign func([]byte) ([]byte, error)) func([]byte) ([]byte, error) {
-	return func(input []byte) ([]byte, error) {
-		sig, err := sign(input)
-		if err == nil && k.method.Verify(string(input), sig, k.public) != nil {
-			err = errors.New("the signer returned a signature that its public key does not verify")
-		}
-		return sig, err
-	}
-}
-
-func signRSA(s crypto.Signer) func([]byte) ([]byte, error) {
-	return func(input []byte) ([]byte, error) {
-		digest := sha256.Sum256(input)
-		return s.Sign(rand.Reader, digest[:], crypto.SHA256)
-	}
-}
-
-func signEd25519(s crypto.Signer) func([]byte) ([]byte, error) {
-	return func(input []byte) ([]byte, error) { return s.Sign(rand.Reader, input, crypto.Hash(0)) }
-}
-
-// signECDSA turns the ASN.1 form of ECDSA signers into the two numbers of 32
-// bytes that a JWS has (RFC 7518, Section 3.4).
-func signECDSA(s crypto.Signer) func([]byte) ([]byte, error) {
-	return func(input []byte) ([]byte, error) {
-		digest := sha256.Sum256(input)
-		der, err := s.Sign(rand.Reader, digest[:], crypto.SHA256)
-		if err != nil {
-			return nil, err
-		}
-		var r, t []byte
-		numbers, rest := cryptobyte.String(nil), cryptobyte.String(der)
-		if !rest.ReadASN1(&numbers, asn1.SEQUENCE) || !rest.Empty() ||
-			!numbers.ReadASN1Integer(&r) || !numbers.ReadASN1Integer(&t) || !numbers.Empty() ||
-			!isScalar(r) || !isScalar(t) {
-			return nil, errors.New("the signer returned no ECDSA signature for P-256")
-		}
-		out := make([]byte, 64)
-		copy(out[32-len(r):], r)
-		copy(out[64-len(t):], t)
-		return out, nil
-	}
-}
-
-// isScalar reports whether n, which begins with no 0 but its last byte, can be
-// half of a signature.
-func isScalar(n []byte) bool { return len(n) <= 32 && n[0] != 0 }
