@@ -296,7 +296,7 @@ func TestTheBackendRefuses(t *testing.T) {
 }
 
 // IT-45: the README says how to move here from plain API keys, step by step, and
-// has one row for each reason.
+// has one entry for each reason.
 func TestTheReadme(t *testing.T) {
 	data, err := os.ReadFile("README.md")
 	if err != nil {
@@ -304,12 +304,12 @@ func TestTheReadme(t *testing.T) {
 	}
 	readme := string(data)
 	for _, reason := range eleven {
-		if strings.Count(readme, "\n| `"+string(reason)+"` | ") != 1 {
-			t.Errorf("the README has no row for %s, or several", reason)
+		if strings.Count(readme, "\n- `"+string(reason)+"`: ") != 1 {
+			t.Errorf("the README has no entry for %s, or several", reason)
 		}
 	}
-	if strings.Count(readme, "\n| `AUTH_") != len(eleven) {
-		t.Error("the README has a row for a reason that does not exist")
+	if strings.Count(readme, "\n- `AUTH_") != len(eleven) {
+		t.Error("the README has an entry for a reason that does not exist")
 	}
 	at := -1
 	for _, step := range []string{"1. **Add the issuer.**", "2. **Add the handler.**", "3. **Try it in a sandbox.**", "4. **Swap.**"} {

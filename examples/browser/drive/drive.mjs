@@ -22,7 +22,7 @@ try {
 }
 
 async function drive() {
-	const phone = await browser.newContext({ viewport: { width: 390, height: 844 } });
+	const phone = await browser.newContext({ viewport: { width: 390, height: 844 }, deviceScaleFactor: 2 });
 	phone.setDefaultTimeout(15_000);
 	const first = await open(phone);
 	await first.locator("#login").waitFor();
@@ -69,6 +69,8 @@ async function drive() {
 	await logIn(other, "correct horse battery staple", "laptop");
 	await look(other, "devices");
 	await second.reload();
+	await second.getByRole("button", { name: "Revoke laptop" }).waitFor();
+	await picture(second);
 	await second.getByRole("button", { name: "Revoke laptop" }).click();
 	await second.getByRole("button", { name: "Revoke laptop" }).waitFor({ state: "detached" });
 	await other.getByRole("button", { name: "Read my profile" }).click();
@@ -148,6 +150,17 @@ async function look(tab, name) {
 			const { violations } = await tab.evaluate(() => axe.run());
 			assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(" ")}`), [], `${name} at ${width} pixels, ${colorScheme}`);
 		}
+	}
+	await tab.setViewportSize(before);
+}
+
+// picture keeps what the README shows of the page, at a width that a phone can scale.
+async function picture(tab) {
+	const before = tab.viewportSize();
+	await tab.setViewportSize({ width: 620, height: 820 });
+	for (const colorScheme of ["light", "dark"]) {
+		await tab.emulateMedia({ colorScheme });
+		await tab.screenshot({ path: join(folder, `page-${colorScheme}.png`) });
 	}
 	await tab.setViewportSize(before);
 }
