@@ -40,7 +40,7 @@ func main() {
 	defer stop()
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
-		log.Fatal(err)
+		log.Fatal(err, ": -addr localhost:0 takes a port that is free")
 	}
 	url := fmt.Sprintf("http://localhost:%d", listener.Addr().(*net.TCPAddr).Port)
 	handler, err := newHandler(ctx, url, *ttl)
@@ -49,7 +49,7 @@ func main() {
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
-	fmt.Println("listening on " + url)
+	fmt.Printf("listening on %s\nCtrl-C stops it\n", url)
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		log.Fatal(err)
 	}

@@ -1,11 +1,10 @@
 // Chi protects routes of github.com/go-chi/chi. Its middleware has the form of
 // net/http, so there is nothing to adapt.
 //
-//	go run ./examples/server    # the issuer, on 127.0.0.1:8080
-//	go run ./examples/chi       # this service, on 127.0.0.1:8081
+//	go run ./examples/chi
 //
-//	curl -s 127.0.0.1:8080/auth/login -H 'Content-Type: application/json' -d '{"username":"alice","password":"correct horse battery staple"}'
-//	curl -i 127.0.0.1:8081/orders/7 -H "Authorization: Bearer $access_token"
+// It serves on 127.0.0.1:8081 until it is interrupted, and says what to try. The issuer
+// beside it is for the example: yours is somewhere else.
 package main
 
 import (
@@ -15,6 +14,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"github.com/tokenloop/tokenloop/examples/internal/loopback"
 	"github.com/tokenloop/tokenloop/middleware"
 )
 
@@ -40,7 +40,7 @@ func router(auth *middleware.Middleware) *chi.Mux {
 }
 
 func main() {
-	const issuer = "http://127.0.0.1:8080"
+	issuer := loopback.Issuer()
 	auth, err := middleware.New(middleware.Config{
 		Keys:   middleware.JWKS(issuer+"/.well-known/jwks.json", middleware.JWKSOptions{InsecureAllowHTTP: true}), // on loopback
 		Issuer: issuer, Audience: []string{"api"},
@@ -48,5 +48,5 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	log.Fatal(http.ListenAndServe("127.0.0.1:8081", router(auth)))
+	loopback.Serve(issuer, router(auth))
 }

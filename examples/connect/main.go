@@ -6,8 +6,9 @@
 // net/http guards streams, too, and all three protocols. What an interceptor would
 // do better, to answer in the protocol of the client, is done by respond.
 //
-//	go run ./examples/server    # the issuer, on 127.0.0.1:8080
-//	go run ./examples/connect   # a service and its client, which end by themselves
+//	go run ./examples/connect
+//
+// It starts an issuer, the service and its client, and ends by itself.
 package main
 
 import (
@@ -20,6 +21,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/tokenloop/tokenloop/examples/internal/loopback"
 	"github.com/tokenloop/tokenloop/middleware"
 	"github.com/tokenloop/tokenloop/refresher"
 )
@@ -41,7 +43,7 @@ func newHandler(auth *middleware.Middleware, options ...connect.HandlerOption) h
 }
 
 func main() {
-	const issuer = "http://127.0.0.1:8080"
+	issuer := loopback.Issuer() // in real life somewhere else
 	auth := must(middleware.New(middleware.Config{
 		Keys:   middleware.JWKS(issuer+"/.well-known/jwks.json", middleware.JWKSOptions{InsecureAllowHTTP: true}), // on loopback
 		Issuer: issuer, Audience: []string{"api"},

@@ -2,11 +2,10 @@
 // adapter, in version 4 as in 5: a refused request never reaches echo's next
 // handler, and what that returns still goes to echo's error handler.
 //
-//	go run ./examples/server    # the issuer, on 127.0.0.1:8080
-//	go run ./examples/echo      # this service, on 127.0.0.1:8081
+//	go run ./examples/echo
 //
-//	curl -s 127.0.0.1:8080/auth/login -H 'Content-Type: application/json' -d '{"username":"alice","password":"correct horse battery staple"}'
-//	curl -i 127.0.0.1:8081/orders/7 -H "Authorization: Bearer $access_token"
+// It serves on 127.0.0.1:8081 until it is interrupted, and says what to try. The issuer
+// beside it is for the example: yours is somewhere else.
 package main
 
 import (
@@ -17,6 +16,7 @@ import (
 	"github.com/labstack/echo/v5"
 	echomiddleware "github.com/labstack/echo/v5/middleware"
 
+	"github.com/tokenloop/tokenloop/examples/internal/loopback"
 	"github.com/tokenloop/tokenloop/middleware"
 )
 
@@ -41,7 +41,7 @@ func router(auth *middleware.Middleware) *echo.Echo {
 }
 
 func main() {
-	const issuer = "http://127.0.0.1:8080"
+	issuer := loopback.Issuer()
 	auth, err := middleware.New(middleware.Config{
 		Keys:   middleware.JWKS(issuer+"/.well-known/jwks.json", middleware.JWKSOptions{InsecureAllowHTTP: true}), // on loopback
 		Issuer: issuer, Audience: []string{"api"},
@@ -49,5 +49,5 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	log.Fatal(http.ListenAndServe("127.0.0.1:8081", router(auth)))
+	loopback.Serve(issuer, router(auth))
 }

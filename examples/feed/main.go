@@ -95,7 +95,10 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := play(ctx, os.Stdout, *where, "example:"+rand.Text()+":"); err != nil {
+	switch err := play(ctx, os.Stdout, *where, "example:"+rand.Text()+":"); {
+	case errors.Is(err, jwterrors.StoreUnavailable):
+		log.Fatal(err, ": is there a Redis where -redis says?")
+	case err != nil:
 		log.Fatal(err)
 	}
 }

@@ -1,11 +1,10 @@
 // Gin protects routes of github.com/gin-gonic/gin. Its handlers have a form of
 // their own, and a chain that goes on by itself: wrap is what lies between.
 //
-//	go run ./examples/server    # the issuer, on 127.0.0.1:8080
-//	go run ./examples/gin       # this service, on 127.0.0.1:8081
+//	go run ./examples/gin
 //
-//	curl -s 127.0.0.1:8080/auth/login -H 'Content-Type: application/json' -d '{"username":"alice","password":"correct horse battery staple"}'
-//	curl -i 127.0.0.1:8081/orders/7 -H "Authorization: Bearer $access_token"
+// It serves on 127.0.0.1:8081 until it is interrupted, and says what to try. The issuer
+// beside it is for the example: yours is somewhere else.
 package main
 
 import (
@@ -15,6 +14,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/tokenloop/tokenloop/examples/internal/loopback"
 	"github.com/tokenloop/tokenloop/middleware"
 )
 
@@ -66,7 +66,7 @@ func router(auth *middleware.Middleware) *gin.Engine {
 }
 
 func main() {
-	const issuer = "http://127.0.0.1:8080"
+	issuer := loopback.Issuer()
 	auth, err := middleware.New(middleware.Config{
 		Keys:   middleware.JWKS(issuer+"/.well-known/jwks.json", middleware.JWKSOptions{InsecureAllowHTTP: true}), // on loopback
 		Issuer: issuer, Audience: []string{"api"},
@@ -74,5 +74,5 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	log.Fatal(http.ListenAndServe("127.0.0.1:8081", router(auth)))
+	loopback.Serve(issuer, router(auth))
 }

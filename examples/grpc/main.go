@@ -1,8 +1,9 @@
 // Grpc protects the methods of a gRPC service and calls them. What there is to
 // see is in guard.go, the server's side, and in client.go.
 //
-//	go run ./examples/server    # the issuer, on 127.0.0.1:8080
-//	go run ./examples/grpc      # a service and its client, which end by themselves
+//	go run ./examples/grpc
+//
+// It starts an issuer, the service and its client, and ends by itself.
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/tokenloop/tokenloop/examples/internal/loopback"
 	"github.com/tokenloop/tokenloop/middleware"
 	"github.com/tokenloop/tokenloop/refresher"
 )
@@ -40,7 +42,7 @@ func newServer(auth *middleware.Middleware, more ...grpc.ServerOption) *grpc.Ser
 }
 
 func main() {
-	const issuer = "http://127.0.0.1:8080"
+	issuer := loopback.Issuer() // in real life somewhere else
 	auth := must(middleware.New(middleware.Config{
 		Keys:   middleware.JWKS(issuer+"/.well-known/jwks.json", middleware.JWKSOptions{InsecureAllowHTTP: true}), // on loopback
 		Issuer: issuer, Audience: []string{"api"},

@@ -1,8 +1,10 @@
 // Oauth2 is a program on a user's machine that logs in with golang.org/x/oauth2, in
 // the user's browser, and calls an API with a refresher.Transport from then on.
 //
-//	go run ./examples/server    # the issuer and the API, on 127.0.0.1:8080
-//	go run ./examples/oauth2    # prints a page to open, and then what the API says
+//	go run ./examples/oauth2
+//
+// It starts an issuer and an API, prints a page to open, and ends with what the API
+// says, or when it is interrupted.
 package main
 
 import (
@@ -11,6 +13,8 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"os"
+	"os/signal"
 
 	"golang.org/x/oauth2"
 
@@ -19,31 +23,52 @@ import (
 )
 
 func main() {
-	const server = "http://127.0.0.1:8080"
-	config := &oauth2.Config{
-		ClientID: "mobile", // a public client: it has no secret
-		Endpoint: oauth2.Endpoint{
-			AuthURL: server + "/authorize", TokenURL: server + "/auth/token", AuthStyle: oauth2.AuthStyleInParams,
-		},
-		Scopes: []string{"api:read"},
-	}
-	ctx := context.Background()
-	token, err := login(ctx, config, func(url string) { fmt.Println("open", url) })
-	if err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Stdout, func(string) {}); err != nil && ctx.Err() == nil {
 		log.Fatal(err)
 	}
-	s, err := session(ctx, config, token, server)
+}
+
+// run logs in and calls the API. It shows the page that the user has to open.
+func run(ctx context.Context, out io.Writer, show func(url string)) error {
+	server, err := newServer()
 	if err != nil {
-		log.Fatal(err)
+		return err
+	}
+	defer server.Close()
+	config := server.config()
+	token, err := login(ctx, config, func(url string) {
+		fmt.Fprintf(out, "open this page to log in, or press Ctrl-C:\n%s\n", url)
+		show(url)
+	})
+	if err != nil {
+		return err
+	}
+	s, err := session(ctx, config, token, server.URL)
+	if err != nil {
+		return err
 	}
 	defer s.Close()
-	resp, err := s.Client().Get(server + "/api/read")
+	resp, err := s.Client().Get(server.URL + "/api")
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	fmt.Println(resp.Status, string(body), err)
+	fmt.Fprintf(out, "the API says %s: %s\n", resp.Status, body)
+	return err
+}
+
+// config is what golang.org/x/oauth2 has to know of the server.
+func (s *server) config() *oauth2.Config {
+	return &oauth2.Config{
+		ClientID: "mobile", // a public client: it has no secret
+		Endpoint: oauth2.Endpoint{
+			AuthURL: s.URL + "/authorize", TokenURL: s.URL + "/auth/token", AuthStyle: oauth2.AuthStyleInParams,
+		},
+		Scopes: []string{"api:read"},
+	}
 }
 
 // session begins a session with the token of a login. The API gets its tokens, and

@@ -1,102 +1,44 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
-	"github.com/tokenloop/tokenloop/issuer"
-	"github.com/tokenloop/tokenloop/middleware"
 	"github.com/tokenloop/tokenloop/refresher"
 	"github.com/tokenloop/tokenloop/refresher/oauth2x"
 )
 
-const appSecret = "app-secret-app-secret-app-secret"
-
-// A server is an issuer whose page lets alice in without asking, and an API.
-type server struct {
-	*httptest.Server
-	issuer   *issuer.Issuer
-	denylist *middleware.Denylist
-	grants   atomic.Int64 // requests for tokens
-}
-
-func newServer(t *testing.T) *server {
+// start returns a server that is gone after the test.
+func start(t *testing.T) *server {
 	t.Helper()
-	s := &server{denylist: middleware.NewDenylist(middleware.DenylistOptions{})}
-	mux := http.NewServeMux()
-	s.Server = httptest.NewServer(mux)
+	s, err := newServer()
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(s.Close)
-	master := make([]byte, 32)
-	rand.Read(master)
-	key, err := issuer.GenerateKey(issuer.ES256)
-	if err != nil {
-		t.Fatal(err)
-	}
-	alice := issuer.User{ID: "alice", Scopes: []string{"api:read"}}
-	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.issuer, err = issuer.New(issuer.Config{
-		Issuer: s.URL, Audience: []string{"api"}, Keys: ring,
-		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: issuer.NewMemoryStore(), Denylist: s.denylist,
-		Authenticate: func(context.Context, issuer.Credentials) (issuer.User, error) { return alice, nil },
-		Grants:       []string{issuer.GrantRefreshToken, issuer.GrantClientCredentials, issuer.GrantAuthorizationCode},
-		Clients: []issuer.Client{
-			{ID: "mobile", Scopes: []string{"api:read"}, RedirectURIs: []string{"http://127.0.0.1/callback"}, Grants: []string{issuer.GrantRefreshToken, issuer.GrantAuthorizationCode}},
-			{ID: "app", Secrets: []string{appSecret}, Scopes: []string{"api:read"}, Grants: []string{issuer.GrantClientCredentials}},
-		},
-		AuthorizationEndpoint: s.URL + "/authorize",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	auth, err := middleware.New(middleware.Config{
-		Keys: middleware.LocalJWKS(s.issuer.JWKS), Issuer: s.URL, Audience: []string{"api"}, Revocations: s.denylist,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	mux.HandleFunc("/auth/", func(w http.ResponseWriter, r *http.Request) {
-		s.grants.Add(1)
-		s.issuer.ServeHTTP(w, r)
-	})
-	mux.HandleFunc("/authorize", func(w http.ResponseWriter, r *http.Request) {
-		q := r.URL.Query()
-		code, err := s.issuer.GrantCode(r.Context(), issuer.CodeRequest{
-			ClientID: q.Get("client_id"), RedirectURI: q.Get("redirect_uri"), Scope: q.Get("scope"), User: alice,
-			CodeChallenge: q.Get("code_challenge"), CodeChallengeMethod: q.Get("code_challenge_method"),
-		})
-		if err != nil {
-			http.Error(w, err.Error(), 400)
-			return
-		}
-		back := url.Values{"code": {code}, "state": {q.Get("state")}}
-		http.Redirect(w, r, q.Get("redirect_uri")+"?"+back.Encode(), http.StatusFound)
-	})
-	mux.Handle("/api", auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		claims, _ := middleware.FromContext(r.Context())
-		_, _ = io.WriteString(w, claims.Subject+" "+claims.ClientID)
-	})))
 	return s
 }
 
-func (s *server) config() *oauth2.Config {
-	return &oauth2.Config{ClientID: "mobile", Scopes: []string{"api:read"}, Endpoint: oauth2.Endpoint{
-		AuthURL: s.URL + "/authorize", TokenURL: s.URL + "/auth/token", AuthStyle: oauth2.AuthStyleInParams,
-	}}
+// The program ends when the page that it shows has been opened.
+func TestTheProgram(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), &out, browse(t)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(out.String(), "\nthe API says 200 OK: alice mobile\n") {
+		t.Errorf("it printed %q", &out)
+	}
 }
 
 // browse opens a page, as a user would.
@@ -131,7 +73,7 @@ func get(t *testing.T, c *http.Client, url string) string {
 // From the login in the browser to the end of the session, with the issuer's real
 // token endpoint: each refresh rotates, and a revoked token costs one.
 func TestTheWholeLoop(t *testing.T) {
-	s := newServer(t)
+	s := start(t)
 	token, err := login(t.Context(), s.config(), browse(t))
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +142,7 @@ func deny(t *testing.T, s *server, tr *refresher.Transport) {
 
 // A service has no user, no login and no refresh token.
 func TestAService(t *testing.T) {
-	s := newServer(t)
+	s := start(t)
 	config := clientcredentials.Config{ClientID: "app", ClientSecret: appSecret, TokenURL: s.URL + "/auth/token", AuthStyle: oauth2.AuthStyleInHeader}
 	tr, err := refresher.New(refresher.Config{
 		Origins: []string{s.URL}, InsecureAllowHTTP: true, Source: oauth2x.Fetch(config.Token), Unattended: true,
@@ -221,7 +163,7 @@ func TestAService(t *testing.T) {
 }
 
 func TestALoginIsTheOneThatWasBegun(t *testing.T) {
-	s := newServer(t)
+	s := start(t)
 	for name, show := range map[string]func(u string){
 		"the state of another login": func(u string) {
 			parsed, _ := url.Parse(u)

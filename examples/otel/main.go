@@ -2,11 +2,10 @@
 // and refused, why, and how long that takes. What there is to see is in
 // observer.go. The metrics go to standard output every ten seconds.
 //
-//	go run ./examples/server    # the issuer, on 127.0.0.1:8080
-//	go run ./examples/otel      # this service, on 127.0.0.1:8081
+//	go run ./examples/otel
 //
-//	curl -s 127.0.0.1:8080/auth/login -H 'Content-Type: application/json' -d '{"username":"alice","password":"correct horse battery staple"}'
-//	curl -i 127.0.0.1:8081/orders/7 -H "Authorization: Bearer $access_token"
+// It serves on 127.0.0.1:8081 until it is interrupted, and says what to try. The issuer
+// beside it is for the example: yours is somewhere else.
 package main
 
 import (
@@ -18,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/exporters/stdout/stdoutmetric"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
+	"github.com/tokenloop/tokenloop/examples/internal/loopback"
 	"github.com/tokenloop/tokenloop/middleware"
 )
 
@@ -35,13 +35,13 @@ func newHandler(auth *middleware.Middleware) http.Handler {
 func main() {
 	exporter := must(stdoutmetric.New(stdoutmetric.WithPrettyPrint()))
 	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exporter, sdkmetric.WithInterval(10*time.Second))))
-	const issuer = "http://127.0.0.1:8080"
+	issuer := loopback.Issuer()
 	auth := must(middleware.New(middleware.Config{
 		Keys:   middleware.JWKS(issuer+"/.well-known/jwks.json", middleware.JWKSOptions{InsecureAllowHTTP: true}), // on loopback
 		Issuer: issuer, Audience: []string{"api"},
 		Observer: must(newObserver(provider)),
 	}))
-	log.Fatal(http.ListenAndServe("127.0.0.1:8081", newHandler(auth)))
+	loopback.Serve(issuer, newHandler(auth))
 }
 
 func must[T any](v T, err error) T {

@@ -69,7 +69,7 @@ func run(args []string) (err error) {
 	}
 	listener, err := net.Listen("tcp", o.addr)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return fmt.Errorf("listen: %w: -addr 127.0.0.1:0 takes a port that is free", err)
 	}
 	defer listener.Close()
 	self := "http://" + listener.Addr().String()
@@ -104,7 +104,7 @@ func run(args []string) (err error) {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	fmt.Println("listening on", self)
+	fmt.Printf("listening on %s\nCtrl-C stops it\n", self)
 
 	select {
 	case err := <-failed:

@@ -69,7 +69,7 @@ func run(ctx context.Context, addr string, o options) error {
 	defer clean()
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: -addr 127.0.0.1:0 takes a port that is free", err)
 	}
 	s, err := newService(ctx, "http://"+listener.Addr().String(), db, dialect, o)
 	if err != nil {
@@ -84,7 +84,7 @@ func run(ctx context.Context, addr string, o options) error {
 		defer cancel()
 		_ = server.Shutdown(ctx) // what has not ended by then is cut off
 	})
-	fmt.Println("listening on http://" + listener.Addr().String())
+	fmt.Printf("listening on http://%s\nCtrl-C stops it\n", listener.Addr())
 	err = server.Serve(listener)
 	end() // the activities that still wait are written
 	<-logged

@@ -2,8 +2,9 @@
 // request, in which both sides have what they have elsewhere. What there is to see
 // is in feed.go, the server's side, and in watch.go.
 //
-//	go run ./examples/server       # the issuer, on 127.0.0.1:8080
-//	go run ./examples/websocket    # a service and its client, for ten seconds
+//	go run ./examples/websocket
+//
+// It starts an issuer, the service and its client, and ends after ten seconds.
 //
 // A browser can give a handshake no Authorization. For browsers there is
 // middleware.Config.TokenCookie, and Accept looks at the Origin, so that another site's
@@ -19,12 +20,13 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tokenloop/tokenloop/examples/internal/loopback"
 	"github.com/tokenloop/tokenloop/middleware"
 	"github.com/tokenloop/tokenloop/refresher"
 )
 
 func main() {
-	const issuer = "http://127.0.0.1:8080"
+	issuer := loopback.Issuer() // in real life somewhere else
 	auth := must(middleware.New(middleware.Config{
 		Keys:   middleware.JWKS(issuer+"/.well-known/jwks.json", middleware.JWKSOptions{InsecureAllowHTTP: true}), // on loopback
 		Issuer: issuer, Audience: []string{"api"},
