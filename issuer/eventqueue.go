@@ -29,7 +29,7 @@ type EventQueueConfig struct {
 //
 //	queue, err := issuer.NewEventQueue(issuer.EventQueueConfig{Handle: audit})
 //	...
-//	config.OnEvent = queue.Add
+//	iss, err := issuer.New(issuer.Config{OnEvent: queue.Add}) // and what else it needs
 //	go queue.Run(ctx)
 //
 // It is safe for concurrent use. Stop the server before the context of Run, so

@@ -92,11 +92,6 @@ func TestTheProgramsOfTheREADMEAreThere(t *testing.T) {
 		}
 	}
 	assert.ElementsMatch(t, programs, listed)
-
-	for _, m := range regexp.MustCompile(`\]\(([\w./-]+)\)`).FindAllStringSubmatch(string(readme), -1) {
-		_, err := os.Stat(filepath.Join(root, m[1]))
-		assert.NoError(t, err, "a link of the README")
-	}
 }
 
 // DC-02: a client library or a driver is required by a module of its own.

@@ -9,7 +9,7 @@
 //		Update: update,
 //	})
 //	...
-//	iss, err := issuer.New(issuer.Config{Authenticate: users.Authenticate, ...})
+//	iss, err := issuer.New(issuer.Config{Authenticate: users.Authenticate}) // and what else it needs
 //
 // Hashes are made with argon2id (RFC 9106), or with bcrypt. The defaults are those
 // of the OWASP Password Storage Cheat Sheet.

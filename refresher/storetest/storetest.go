@@ -4,7 +4,7 @@
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) (a, b refresher.Store) {
 //			name := t.Name()
-//			return newStore(name), newStore(name)
+//			return openStore(name), openStore(name)
 //		})
 //	}
 package storetest

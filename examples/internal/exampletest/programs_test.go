@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -33,7 +34,7 @@ func TestEveryProgramRuns(t *testing.T) {
 		t.Fatalf("there are no programs: %v", err)
 	}
 	bin := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin+string(filepath.Separator), "../../...").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", bin+string(filepath.Separator), "../../...").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for line := range strings.Lines(string(listed)) {
@@ -50,7 +51,7 @@ func TestEveryProgramRuns(t *testing.T) {
 			command := exec.CommandContext(ctx, filepath.Join(bin, name), args...)
 			command.Dir = t.TempDir() // it leaves nothing where it is run
 			if stays {
-				untilInterrupted(t, command)
+				untilInterrupted(t, command, curls(t, name, folder))
 				return
 			}
 			switch name {
@@ -76,8 +77,31 @@ func TestEveryProgramRuns(t *testing.T) {
 	}
 }
 
-// untilInterrupted wants a program to say that Ctrl-C ends it, and to be ended by it.
-func untilInterrupted(t *testing.T, command *exec.Cmd) {
+// curls returns the requests that the documentation of a program says to send to
+// 127.0.0.1:8080, which is where it listens by default.
+func curls(t *testing.T, name, folder string) []string {
+	t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil && os.Getenv("TOKENLOOP_TEST_REQUIRE") == "" {
+		return nil
+	}
+	told, err := os.ReadFile(filepath.Join(folder, "main.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	told, _, _ = bytes.Cut(bytes.ReplaceAll(told, []byte("\n//\t"), []byte("\n")), []byte("\npackage main\n"))
+	if name == "server" {
+		readme, err := os.ReadFile("../../../README.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		told = append(told, readme...)
+	}
+	return regexp.MustCompile(`(?m)^curl (?:.*\\\n)*.*$`).FindAllString(string(told), -1)
+}
+
+// untilInterrupted wants a program to say that Ctrl-C ends it, to answer the requests
+// that it says to send, and to be ended by Ctrl-C.
+func untilInterrupted(t *testing.T, command *exec.Cmd, curls []string) {
 	t.Helper()
 	stdout, err := command.StdoutPipe()
 	if err != nil {
@@ -86,11 +110,21 @@ func untilInterrupted(t *testing.T, command *exec.Cmd) {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
+	address := ""
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() && !strings.Contains(lines.Text(), "Ctrl-C") {
+		if at, ok := strings.CutPrefix(lines.Text(), "listening on http://"); ok {
+			address = at
+		}
 	}
 	if !strings.Contains(lines.Text(), "Ctrl-C") {
 		t.Error("it does not say how to end it")
+	}
+	for _, curl := range curls {
+		curl = regexp.MustCompile(`(127\.0\.0\.1|localhost):8080`).ReplaceAllLiteralString(curl, address)
+		if out, err := exec.Command("sh", "-c", strings.Replace(curl, "curl", "curl -sSf", 1)).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", curl, err, out)
+		}
 	}
 	if err := command.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
