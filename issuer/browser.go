@@ -60,16 +60,25 @@ func checkOrigin(s string) error {
 	return nil
 }
 
+// anotherOrigin says to the developer of a page why it is refused.
+const anotherOrigin = "The request comes from a page of another origin, which is not among the Origins of this issuer."
+
+// isPreflight reports whether a browser only asks with r what a page of another
+// origin may do.
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
+}
+
 // cors says to browsers who may read the answer to r (the CORS protocol of the
-// Fetch standard), and answers r when it only asks for that. allow are the methods
-// of the route.
+// Fetch standard), and answers r when it only asks for that, for a page of an origin
+// that is known. allow are the methods of the route.
 func (b *browser) cors(w http.ResponseWriter, r *http.Request, allow string) bool {
 	if len(b.origins) == 0 {
 		return false
 	}
 	h := w.Header()
 	h.Add("Vary", "Origin")
-	asks := r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
+	asks := isPreflight(r)
 	origins := r.Header["Origin"]
 	known := len(origins) == 1 && slices.Contains(b.origins, origins[0])
 	if known {
@@ -86,7 +95,10 @@ func (b *browser) cors(w http.ResponseWriter, r *http.Request, allow string) boo
 	}
 	h.Add("Vary", "Access-Control-Request-Method, Access-Control-Request-Headers")
 	noStore(w)
-	if !known || allow == "" {
+	if !known {
+		return false
+	}
+	if allow == "" {
 		w.WriteHeader(http.StatusForbidden)
 		return true
 	}

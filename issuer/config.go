@@ -291,17 +291,17 @@ func New(c Config) (*Issuer, error) {
 		wrong("Audience is required, and must not hold an empty string")
 	}
 	if c.Keys == nil {
-		wrong("Keys is required")
+		wrong("Keys is required; NewKeyRing makes them")
 	}
 	masters, err := newMasterKeys(c.MasterKeys)
 	if err != nil {
 		wrong("%w", err)
 	}
 	if c.Store == nil {
-		wrong("Store is required")
+		wrong("Store is required; NewMemoryStore keeps sessions until the process ends")
 	}
 	if c.Authenticate == nil && c.Routes.Login != RouteOff {
-		wrong("Authenticate is required")
+		wrong("Authenticate is required; it says whether a password is right")
 	}
 
 	c.Prefix = orDefault(c.Prefix, DefaultPrefix)

@@ -169,7 +169,7 @@ func ExampleNewKeyRing() {
 	_, err := issuer.NewKeyRing(issuer.KeyRingConfig{PublishBefore: time.Minute})
 	fmt.Println(err)
 	// Output:
-	// issuer: KeyRingConfig.Key or Slots is required
+	// issuer: KeyRingConfig.Key or Slots is required; GenerateKey and ParseKey make a Key
 	// issuer: PublishBefore is 1m0s, and verifiers may keep the keys for 5m0s, with a clock that is 1m0s off
 }
 

@@ -59,15 +59,19 @@ func (i *Issuer) handler(methods map[string]endpoint) http.Handler {
 		}
 		var err error
 		switch e := methods[r.Method]; {
-		case i.browser.foreign(r):
-			err = httpError(http.StatusForbidden, "The request comes from another origin.")
+		case i.browser.foreign(r), isPreflight(r) && len(i.c.Origins) > 0:
+			err = httpError(http.StatusForbidden, anotherOrigin)
 		case e != nil:
 			err = e(w, r)
 		case len(methods) == 0:
 			err = httpError(http.StatusNotFound, i.nothing(r.URL.Path))
 		default:
 			w.Header().Set("Allow", allow)
-			err = httpError(http.StatusMethodNotAllowed, "The method is not one of: "+allow+".")
+			message := "The method is not one of: " + allow + "."
+			if isPreflight(r) {
+				message = anotherOrigin
+			}
+			err = httpError(http.StatusMethodNotAllowed, message)
 		}
 		if err != nil {
 			i.refuse(w, r, err)
@@ -110,6 +114,12 @@ func (i *Issuer) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	i.c.Respond(w, r, err)
 }
 
+// refused returns the refusal of a request. What is wrong with its form is for the
+// client to mend, who is told; every other cause is for the operator alone.
 func refused(reason jwterrors.Reason, cause string) error {
-	return &jwterrors.Error{Reason: reason, Err: errors.New(cause)}
+	e := &jwterrors.Error{Reason: reason, Err: errors.New(cause)}
+	if reason == jwterrors.RequestInvalid {
+		e.Message = "The request is malformed: " + cause + "."
+	}
+	return e
 }

@@ -105,7 +105,7 @@ func NewKeyRing(c KeyRingConfig) (*KeyRing, error) {
 	slots := slices.Clone(c.Slots)
 	switch {
 	case c.Key == nil && len(slots) == 0:
-		wrong = append(wrong, errors.New("issuer: KeyRingConfig.Key or Slots is required"))
+		wrong = append(wrong, errors.New("issuer: KeyRingConfig.Key or Slots is required; GenerateKey and ParseKey make a Key"))
 	case c.Key != nil && len(slots) > 0:
 		wrong = append(wrong, errors.New("issuer: KeyRingConfig has Key and Slots; which one signs?"))
 	case c.Key != nil:

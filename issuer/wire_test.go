@@ -206,6 +206,31 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// Whoever sends a request that cannot work is told what to mend.
+func TestARefusalOfTheFormSaysWhatIsWrong(t *testing.T) {
+	b := newTab(t, nil)
+	listed := newTab(t, func(c *issuer.Config) { c.Origins = []string{appOrigin} })
+	const origin = "is not among the Origins of this issuer."
+	for _, c := range []struct {
+		name    string
+		got     reply
+		status  int
+		details string
+	}{
+		{"no JSON", b.from("", "", "POST", "/auth/login", "username=alice"), 400, "The request is malformed: the body is not a JSON object with every name once."},
+		{"a member is missing", b.from("", "", "POST", "/auth/login", `{"user":"alice"}`), 400, "The request is malformed: a login needs a username or an email, and a password."},
+		{"another type", b.from("", "", "POST", "/auth/login", "username=alice", "Content-Type", "application/x-www-form-urlencoded"), 415, "The body must be application/json."},
+		{"another origin", b.from("cross-site", "https://evil.example", "POST", "/auth/login", "{}"), 403, origin},
+		{"its preflight", b.from("cross-site", "https://evil.example", "OPTIONS", "/auth/login", "", "Access-Control-Request-Method", "POST"), 405, origin},
+		{"the preflight of one that is not listed", listed.from("cross-site", "https://evil.example", "OPTIONS", "/auth/login", "", "Access-Control-Request-Method", "POST"), 403, origin},
+		{"another method", b.from("", "", "OPTIONS", "/auth/login", ""), 405, "The method is not one of: POST."},
+	} {
+		assert.Equal(t, c.status, c.got.status, c.name)
+		assert.Equal(t, jwterrors.RequestInvalid, c.got.reason, c.name)
+		assert.True(t, strings.HasSuffix(c.got.str("detail"), c.details), "%s: %s", c.name, c.got.text)
+	}
+}
+
 func TestTheResponderIsTheCallers(t *testing.T) { // D1, JG-10
 	f := newFixture(t, func(c *issuer.Config) {
 		c.Respond = func(w http.ResponseWriter, _ *http.Request, err error) {
