@@ -107,8 +107,9 @@
 //	AUTH_REQUEST_INVALID (middleware, issuer, refresher)
 //	    The request itself is wrong: two tokens, a method, a type or a body that is not right,
 //	    nothing at that path, a page of another origin.
-//	    > The detail in the answer. After 404: AuthURL of the client, Prefix of the issuer and
-//	      where it is mounted. After 403: Origins of the issuer.
+//	    > The detail in the answer of the issuer, the log of the middleware. After 404: AuthURL
+//	      of the client, Prefix of the issuer and where it is mounted. After 403, and when the
+//	      preflight of a page fails (CORS): Origins of the issuer.
 //	AUTH_SCOPE_INSUFFICIENT (middleware)
 //	    The token is good and does not carry what the route requires.
 //	    > The scopes in the challenge against those of the token; the user's Scopes at the

@@ -184,6 +184,11 @@ func (p *endpoint) send(ctx context.Context, what, url, contentType string, data
 		}
 		return answer, nil
 	}
+	if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusMethodNotAllowed {
+		at := *req.URL
+		at.User, at.RawQuery = nil, "" // what an error shows of a URL
+		what += " at " + at.String()
+	}
 	refused := p.refusal(what, resp)
 	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer) // so that the connection can be used again
 	return nil, refused
@@ -202,7 +207,7 @@ func (p *endpoint) refusal(what string, resp *http.Response) *jwterrors.Error {
 func (p *endpoint) classify(what string, status int, said *jwterrors.Error) *jwterrors.Error {
 	cause := fmt.Errorf("refresher: %s: status %d", what, said.Status)
 	if said.Status == http.StatusNotFound || said.Status == http.StatusMethodNotAllowed {
-		cause = fmt.Errorf("%w: is its URL right?", cause)
+		cause = fmt.Errorf("%w: is the URL right, and is the issuer mounted there?", cause)
 	}
 	said.Err, said.Time = cause, p.now()
 	named := said.Code != ""

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -91,7 +92,7 @@ func TestWhatAnAnswerToARefreshMeans(t *testing.T) {
 				})
 				err := tr.Refresh(t.Context())
 				assert.Equal(t, c.reason, jwterrors.ReasonOf(err))
-				assert.Equal(t, c.status == 404 || c.status == 405, strings.Contains(err.Error(), ": is its URL right?"), err)
+				assert.Equal(t, c.status == 404 || c.status == 405, strings.Contains(err.Error(), "/auth/refresh: status "+strconv.Itoa(c.status)+": is the URL right, and is the issuer mounted there?"), err)
 				calls := map[string]int64{again: 6, mend: 1, theEnd: 1}[c.want]
 				assert.Equal(t, calls, s.refreshes.Load())
 				after, active := tr.Tokens()
