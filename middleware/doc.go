@@ -5,6 +5,7 @@
 //		Keys:     middleware.JWKS("https://id.example.com/.well-known/jwks.json", middleware.JWKSOptions{}),
 //		Issuer:   "https://id.example.com",
 //		Audience: []string{"orders"},
+//		Logger:   slog.Default(), // says why a token is refused
 //	})
 //	...
 //	mux.Handle("/orders", auth.Handler(orders))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 
@@ -37,6 +38,7 @@ func main() {
 	// The service: handlers behind the middleware find verified claims.
 	auth := must(middleware.New(middleware.Config{
 		Keys: middleware.LocalJWKS(iss.JWKS), Issuer: url, Audience: []string{"orders"},
+		Logger: slog.Default(), // says why a token is refused
 	}))
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", iss)

@@ -29,7 +29,7 @@ const module = "github.com/tokenloop/tokenloop/"
 // packages are the paths of the packages that snippets name. One that is named like
 // the package in whose comment it stands is that package.
 var packages = map[string]string{
-	"context": "context", "filepath": "path/filepath", "http": "net/http", "os": "os", "sql": "database/sql",
+	"context": "context", "filepath": "path/filepath", "http": "net/http", "os": "os", "slog": "log/slog", "sql": "database/sql",
 	"synctest": "testing/synctest", "testing": "testing", "time": "time",
 	"oauth2": "golang.org/x/oauth2", "redis": "github.com/redis/go-redis/v9",
 	"issuer": module + "issuer", "issuertest": module + "issuer/issuertest", "jwterrors": module + "errors", "keyring": module + "refresher/keyring",
