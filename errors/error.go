@@ -35,9 +35,17 @@ type Error struct {
 	ACRValues []string
 	MaxAge    time.Duration
 
+	// Nonce is the server's nonce for the next proof, for ProofNonceRequired
+	// (RFC 9449, Section 8). It is in no log.
+	Nonce string
+
 	// Status and Code are set by FromResponse: the status of the answer and
 	// the code that stood in it. An empty Code means that the answer named
 	// no reason and that Reason was concluded from the status.
+	//
+	// A Responder looks at Code for one thing: a ProofInvalid with the Code
+	// "invalid_token" is no matter of DPoP, but of a token that is bound to a
+	// certificate, or that is not taken for being bound (RFC 8705, Section 3).
 	Status int
 	Code   string
 }

@@ -35,8 +35,8 @@ func FuzzAnswerAndRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, n int, realm, message, scope, acr string) {
 		all := jwterrors.Reasons()
 		reason := all[((n%len(all))+len(all))%len(all)]
-		e := &jwterrors.Error{Reason: reason, Message: message, Scopes: []string{scope}, ACRValues: []string{acr}}
-		for form, answer := range forms(jwterrors.Responder{Realm: realm, ResourceMetadata: realm}) {
+		e := &jwterrors.Error{Reason: reason, Message: message, Scopes: []string{scope}, ACRValues: []string{acr}, Nonce: message}
+		for form, answer := range forms(jwterrors.Responder{Realm: realm, ResourceMetadata: realm, DPoPAlgorithms: scope}) {
 			w := httptest.NewRecorder()
 			answer(w, httptest.NewRequest("GET", "/", nil), e)
 			header := w.Header().Get("WWW-Authenticate")
@@ -44,6 +44,9 @@ func FuzzAnswerAndRead(f *testing.F) {
 				t.Errorf("%s: header %q", form, header)
 			}
 			got := jwterrors.FromResponse(w.Result())
+			if nonce := w.Header().Get("DPoP-Nonce"); strings.ContainsFunc(nonce, func(c rune) bool { return c <= ' ' || c > '~' }) || got != nil && nonce != got.Nonce {
+				t.Errorf("%s: nonce %q was read back as %q", form, nonce, got.Nonce)
+			}
 			if len(w.Body.Bytes()) > 16<<10 && got == nil {
 				continue // only the body of a very long message could have told
 			}

@@ -36,8 +36,8 @@ func FromResponse(resp *http.Response) *Error {
 // exact, a JSON body of a bounded length. Body remains readable from its start.
 //
 // A 401 without any code is a TokenGenericError with an empty Code, or a
-// TokenMissing when the challenge is a bare Bearer and the request is known to
-// have carried no Authorization. English text is never interpreted.
+// TokenMissing when the challenge is a bare Bearer or DPoP and the request is known
+// to have carried no Authorization. English text is never interpreted.
 func (rd Reader) FromResponse(resp *http.Response) *Error {
 	if resp == nil || resp.StatusCode < 400 {
 		return nil
@@ -57,6 +57,9 @@ func (rd Reader) FromResponse(resp *http.Response) *Error {
 		return nil
 	}
 	e.RetryAfter = RetryAfter(resp.Header)
+	if nonce := resp.Header.Get(nonceHeader); e.Reason == ProofNonceRequired && isNonce(nonce) {
+		e.Nonce = nonce
+	}
 	return e
 }
 
@@ -101,7 +104,7 @@ func (rd Reader) fromChallenges(e *Error, resp *http.Response) (best int) {
 				}
 			}
 		}
-		if q == 0 && scheme == "bearer" && c.params["error"] == "" &&
+		if q == 0 && c.params["error"] == "" &&
 			resp.StatusCode == http.StatusUnauthorized && withoutToken(resp.Request) {
 			r, q = TokenMissing, bare
 		}

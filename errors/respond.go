@@ -17,6 +17,16 @@ type Responder struct {
 	// ResourceMetadata is the URL of the metadata of the protected resource,
 	// given in the challenge (RFC 9728, Section 5.1). Empty means none.
 	ResourceMetadata string
+
+	// DPoPAlgorithms are the algorithms of DPoP proofs that are accepted, with
+	// spaces between them (RFC 9449, Section 7.1). Empty means that DPoP is not
+	// offered. Else a challenge says what is wrong under the scheme that the
+	// request has used, and offers the other one without saying more (Section
+	// 7.2). The two stand in one field.
+	DPoPAlgorithms string
+
+	// DPoPRequired offers DPoP alone. It counts where DPoPAlgorithms is set.
+	DPoPRequired bool
 }
 
 // Respond answers w with the status, the challenge and the
@@ -28,7 +38,8 @@ type Responder struct {
 // or 413, is answered with that. A 401, and a 400 or 403 for which RFC 6750 has a
 // code, carries WWW-Authenticate. The challenge to a request without a token is
 // bare: no code and no reason, which is in the body alone (RFC 6750, Section 3.1).
-// A 429 or 503 carries Retry-After, of one second at least.
+// A 429 or 503 carries Retry-After, of one second at least. An err of the reason
+// ProofNonceRequired with a Nonce carries that in DPoP-Nonce.
 func (p Responder) Respond(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
 	known, ok := plain[e.Reason]
@@ -36,7 +47,7 @@ func (p Responder) Respond(w http.ResponseWriter, r *http.Request, err error) {
 	if !ok || e.Reason == RequestInvalid {
 		status = e.answerStatus(false)
 	}
-	p.header(w.Header(), e, known.challenge, status, problemType)
+	p.header(w.Header(), r, e, known.challenge, status, problemType)
 	if ok && e.Message == "" && status == known.status {
 		w.WriteHeader(status)
 		_, _ = w.Write(known.body) // a client that left needs no answer
@@ -51,7 +62,7 @@ func (p Responder) Respond(w http.ResponseWriter, r *http.Request, err error) {
 func (p Responder) RespondOAuth(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
 	status := e.answerStatus(true)
-	p.header(w.Header(), e, plain[e.Reason].challenge, status, "application/json")
+	p.header(w.Header(), r, e, plain[e.Reason].challenge, status, "application/json")
 	code := e.Reason.OAuthCode()
 	if code == "" {
 		code = "invalid_request"
@@ -94,7 +105,7 @@ var plain = func() map[Reason]answer {
 		if err != nil {
 			panic(err) // nothing in it can fail
 		}
-		all[r] = answer{status, append(body, '\n'), Responder{}.buildChallenge(e)}
+		all[r] = answer{status, append(body, '\n'), Responder{}.buildChallenge(e, false)}
 	}
 	return all
 }()
@@ -127,7 +138,7 @@ func (e *Error) answerStatus(oauth bool) int {
 
 // header sets the fields. Their values are in one array, and none of them can grow
 // into the next. The challenge is that of the reason alone.
-func (p Responder) header(h http.Header, e *Error, challenge string, status int, contentType string) {
+func (p Responder) header(h http.Header, r *http.Request, e *Error, challenge string, status int, contentType string) {
 	if len(h) > 0 {
 		delete(h, "Content-Length") // it was another body's
 	}
@@ -140,7 +151,10 @@ func (p Responder) header(h http.Header, e *Error, challenge string, status int,
 		if e.Reason == RequestInvalid && status != http.StatusBadRequest {
 			return // a rule of HTTP, with which no token would help
 		}
-		if v[3] = p.challenge(e, challenge); v[3] == "" {
+		if e.Reason == ProofNonceRequired && isNonce(e.Nonce) {
+			h.Set(nonceHeader, e.Nonce)
+		}
+		if v[3] = p.challenge(e, challenge, p.DPoPAlgorithms != "" && usesDPoP(r)); v[3] == "" {
 			return
 		}
 		if before := h["Www-Authenticate"]; len(before) > 0 {
@@ -149,6 +163,25 @@ func (p Responder) header(h http.Header, e *Error, challenge string, status int,
 			h["Www-Authenticate"] = v[3:4:4]
 		}
 	}
+}
+
+// nonceHeader is the field of a server's nonce (RFC 9449, Section 8), as net/http
+// spells it.
+const nonceHeader = "Dpop-Nonce"
+
+// isNonce reports whether s has the characters of a nonce (RFC 9449, Section 8.1),
+// and no more than anybody needs.
+func isNonce(s string) bool {
+	return s != "" && len(s) <= 1024 && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' })
+}
+
+// usesDPoP reports whether r has a token under that scheme. r may be nil.
+func usesDPoP(r *http.Request) bool {
+	if r == nil {
+		return false
+	}
+	scheme, _, _ := strings.Cut(strings.Trim(r.Header.Get("Authorization"), " \t"), " ")
+	return strings.EqualFold(scheme, dpopScheme)
 }
 
 func write(w http.ResponseWriter, status int, body any) {
@@ -160,23 +193,35 @@ func write(w http.ResponseWriter, status int, body any) {
 // 11.6.1, and RFC 6750, Section 3), or "" where there is nothing to
 // authenticate for: a refresh request without a token, for example. Whatever
 // err holds, the value is one line of printable ASCII and every parameter stays
-// within its quotes.
+// within its quotes. It is that for a request which has not used DPoP.
 func (p Responder) Challenge(err error) string {
 	e := asError(err)
-	return p.challenge(e, plain[e.Reason].challenge)
+	return p.challenge(e, plain[e.Reason].challenge, false)
 }
 
 // challenge returns known, which is that of the reason alone or "", where there is
-// no more to say.
-func (p Responder) challenge(e *Error, known string) string {
+// no more to say. dpop tells whether the request has used that scheme.
+func (p Responder) challenge(e *Error, known string, dpop bool) string {
 	if known != "" && p == (Responder{}) && e.Message == "" &&
-		len(e.Scopes) == 0 && len(e.ACRValues) == 0 && e.MaxAge <= 0 {
+		len(e.Scopes) == 0 && len(e.ACRValues) == 0 && e.MaxAge <= 0 && !e.notOfDPoP() {
 		return known
 	}
-	return p.buildChallenge(e)
+	return p.buildChallenge(e, dpop)
 }
 
-func (p Responder) buildChallenge(e *Error) string {
+// The schemes of a token (RFC 6750, Section 2.1; RFC 9449, Section 7.1).
+const (
+	bearerScheme = "Bearer"
+	dpopScheme   = "DPoP"
+)
+
+// invalidToken is the code of RFC 6750, Section 3.1.
+const invalidToken = "invalid_token"
+
+// notOfDPoP reports whether e is about how a token is bound, and not about DPoP.
+func (e *Error) notOfDPoP() bool { return e.Reason == ProofInvalid && e.Code == invalidToken }
+
+func (p Responder) buildChallenge(e *Error, dpop bool) string {
 	var b params
 	switch e.Reason {
 	case ClientInvalid: // RFC 6749, Section 5.2
@@ -187,16 +232,19 @@ func (p Responder) buildChallenge(e *Error) string {
 		return ""
 	}
 	b.Grow(256)
-	switch e.Reason {
-	case ProofInvalid, ProofNonceRequired: // RFC 9449, Section 7.1
-		b.WriteString("DPoP")
-	default:
-		b.WriteString("Bearer")
+	first, second, code := bearerScheme, dpopScheme, e.Reason.OAuthCode()
+	used := p.DPoPAlgorithms != "" && (dpop || p.DPoPRequired)
+	switch {
+	case e.notOfDPoP():
+		code = invalidToken
+	case e.Reason == ProofInvalid, e.Reason == ProofNonceRequired:
+		used = true
 	}
-	if p.Realm != "" {
-		b.add("realm", quoted(p.Realm))
+	if used { // RFC 9449, Section 7.1
+		first, second = second, first
 	}
-	if code := e.Reason.OAuthCode(); code != "" {
+	p.open(&b, first)
+	if code != "" {
 		b.add("error", code)
 		if e.Message != "" {
 			b.add("error_description", describe(e.Message))
@@ -205,7 +253,7 @@ func (p Responder) buildChallenge(e *Error) string {
 		}
 	}
 	if e.Reason != TokenMissing {
-		b.add("reason", code(e.Reason))
+		b.add("reason", codeOf(e.Reason))
 	}
 	if len(e.Scopes) > 0 {
 		b.add("scope", tokens(e.Scopes))
@@ -219,7 +267,23 @@ func (p Responder) buildChallenge(e *Error) string {
 	if p.ResourceMetadata != "" {
 		b.add("resource_metadata", quoted(p.ResourceMetadata))
 	}
+	if p.DPoPAlgorithms != "" && !p.DPoPRequired { // RFC 9449, Section 7.2
+		b.WriteString(", ")
+		p.open(&b, second)
+	}
 	return b.String()
+}
+
+// open writes a scheme, and what is known of it without a request.
+func (p Responder) open(b *params, scheme string) {
+	b.WriteString(scheme)
+	b.more = false
+	if p.Realm != "" {
+		b.add("realm", quoted(p.Realm))
+	}
+	if scheme == dpopScheme && p.DPoPAlgorithms != "" {
+		b.add("algs", quoted(p.DPoPAlgorithms))
+	}
 }
 
 // params writes a scheme and its parameters. Values come ready for quotes.
@@ -289,8 +353,8 @@ func tokens(values []string) string {
 	return strings.Join(kept, " ")
 }
 
-// code returns the code of r, which holds what a code can if it is not of ours.
-func code(r Reason) string {
+// codeOf returns the code of r, which holds what a code can if it is not of ours.
+func codeOf(r Reason) string {
 	if r.Known() {
 		return string(r)
 	}
