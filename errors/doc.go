@@ -118,12 +118,18 @@
 //	    The route requires a stronger or more recent login (RFC 9470).
 //	    > acr_values and max_age in the challenge, acr and auth_time in the token. A token
 //	      without them does not pass.
-//	AUTH_PROOF_INVALID (nobody yet)
-//	    The DPoP proof is wrong (RFC 9449). For foreign servers: tokenloop binds no tokens yet.
-//	    > The server that said it.
-//	AUTH_PROOF_NONCE_REQUIRED (nobody yet)
-//	    The DPoP proof needs a nonce of the server (RFC 9449). As above.
-//	    > The server that said it.
+//	AUTH_PROOF_INVALID (middleware)
+//	    The token is bound to a key or a certificate (RFC 9449, RFC 8705), and the request
+//	    does not prove that its sender has that; or it is bound to nothing, and must be.
+//	    > The cause in the log says which. Is DPoP of the Config set? Is PublicURL what clients
+//	      call, with the path that a proxy takes away? Do the clocks agree? Is a request looked
+//	      at twice, or sent twice with one proof? Behind a proxy that ends TLS: is
+//	      ClientCertificate set?
+//	AUTH_PROOF_NONCE_REQUIRED (middleware)
+//	    The DPoP proof needs a nonce of the server (RFC 9449, Section 8), which is in DPoP-Nonce.
+//	    > Nothing, once in a while: clients send the request again with it. If it comes again
+//	      and again: do all processes have the same NonceSecret, and can a script in a browser
+//	      read DPoP-Nonce (Access-Control-Expose-Headers)?
 //	AUTH_KEYS_UNAVAILABLE (middleware)
 //	    The issuer's keys cannot be had, and there are none that are recent enough. Answered
 //	    with 503.

@@ -7,15 +7,15 @@ import (
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
 
-// bearer returns the token in the value of an Authorization header (RFC 6750,
-// Section 2.1): the scheme in any case, one or more spaces, the token.
+// credential returns the token in the value of an Authorization header (RFC 6750,
+// Section 2.1; RFC 9449, Section 7.1): the scheme in any case, one or more spaces,
+// the token.
 //
 // A value without this scheme carries no token. One with the scheme and no token
 // behind it carries a token of the wrong format, the empty one. A tab behind the
 // scheme, or a comma, is a malformed request. What is returned may still be a
 // list, see isList.
-func bearer(value string) (string, error) {
-	const scheme = "bearer"
+func credential(value, scheme string) (string, error) {
 	if value != "" && (isSpace(value[0]) || isSpace(value[len(value)-1])) {
 		value = strings.Trim(value, " \t") // not a part of the value (RFC 9110, Section 5.5)
 	}
@@ -38,7 +38,7 @@ func bearer(value string) (string, error) {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' }
 
-// isList reports whether what bearer returned could be read as more than one
+// isList reports whether what credential returned could be read as more than one
 // credential. No token that is accepted can, so it need not be asked of those.
 func isList(token string) bool {
 	return strings.IndexByte(token, ' ') >= 0 || strings.IndexByte(token, '\t') >= 0 || strings.IndexByte(token, ',') >= 0

@@ -17,8 +17,8 @@ import (
 // bytes, and a forger cannot put anything in it.
 //
 // What it saves is what depends on the token, the configuration and the keySet
-// alone. Time, user key, revocation and the caller's own check are looked at
-// again on every hit.
+// alone. Time, possession, user key, revocation and the caller's own check are looked
+// at again on every hit.
 type cache struct {
 	most int // in bytes, without the table
 	sets int // a power of two
@@ -146,6 +146,9 @@ func (c *cache) put(e *entry, now time.Time) {
 	e.size = fixedSize + len(e.token) + 2*len(r.payload) + 16*(len(r.Audience)+len(r.Scopes)+len(r.AMR))
 	if r.shared != nil {
 		e.size += sharedSize
+	}
+	if r.confirmation != nil {
+		e.size += boundSize
 	}
 	if e.size > c.most/16 {
 		return

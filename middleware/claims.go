@@ -75,16 +75,17 @@ func (c *Claims) LogValue() slog.Value {
 }
 
 // A record is a set of claims as it was read, and what the claims say of the
-// token's kind. It has room for short lists and for a request's context, so that
+// token's kind and of what it is bound to. It has room for short lists and for a request's context, so that
 // a request allocates one thing for all this.
 type record struct {
 	Claims
-	lists      [4]string
-	shared     *Claims // for handlers, where the record belongs to the cache; else nil
-	context    authContext
-	used       int32 // of lists
-	kind       kind  // of a token that is no access token
-	remembered bool  // from the cache
+	lists        [4]string
+	shared       *Claims       // for handlers, where the record belongs to the cache; else nil
+	confirmation *confirmation // nil where the token is bound to nothing
+	context      authContext
+	used         int32 // of lists
+	kind         kind  // of a token that is no access token
+	remembered   bool  // from the cache
 }
 
 // out returns the claims for handlers.
@@ -141,7 +142,7 @@ func kindOf(value string) kind {
 
 // sensitive are the names of which other spellings ("Scope") are refused, beside
 // those that jws.ParseClaims refuses.
-var sensitive = []string{"scope", "scp", "client_id", "azp", "sid", "auth_time", "acr", "amr"}
+var sensitive = []string{"scope", "scp", "client_id", "azp", "sid", "auth_time", "acr", "amr", "cnf"}
 
 // readClaimsSlowly reads any payload. scanClaims must agree with it.
 func readClaimsSlowly(payload string) (*record, error) {
@@ -192,6 +193,9 @@ func readClaimsSlowly(payload string) (*record, error) {
 	}
 	if r.Scopes, err = readScopes(members); err != nil {
 		return nil, err
+	}
+	if raw, ok := members["cnf"]; ok {
+		r.confirmation = readConfirmation(raw)
 	}
 	r.kind = kindByMembers(members)
 	return r, nil

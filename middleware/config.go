@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
@@ -117,6 +118,19 @@ type Config struct {
 	// Revocations is asked whether a token was revoked. Nil means that tokens
 	// are valid until they expire.
 	Revocations Revocations
+
+	// DPoP accepts tokens that are bound to a key of the client, with a proof that
+	// it has the key (RFC 9449). Nil means that such tokens are refused with
+	// AUTH_PROOF_INVALID. They never pass as bearer tokens, wherever they are, nor
+	// in Verify, whatever is set.
+	DPoP *DPoP
+
+	// ClientCertificate returns the certificate of the client, as DER, or nil where
+	// it has none: for tokens that are bound to one (RFC 8705, Section 3), behind a
+	// proxy that ends TLS. Nil means that of the TLS connection. An error refuses
+	// the request: with the error's reason if it has one, and with
+	// AUTH_PROOF_INVALID otherwise. [CertificateHeader] makes one.
+	ClientCertificate func(*http.Request) ([]byte, error)
 
 	// Validate is the caller's own check, the last one, of a token that passed
 	// all others. Nil means none. An error refuses the token: with the error's
@@ -268,6 +282,7 @@ func New(config Config) (*Middleware, error) {
 		resolve:       config.Resolve,
 		observer:      config.Observer,
 		now:           config.Now,
+		certificate:   config.ClientCertificate,
 
 		skip:            config.Skip,
 		checkPreflights: config.CheckPreflights,
@@ -288,14 +303,24 @@ func New(config Config) (*Middleware, error) {
 	if m.now == nil {
 		m.now = time.Now
 	}
-	if m.respond == nil {
-		m.respond = jwterrors.Responder{Realm: config.Realm, ResourceMetadata: config.ResourceMetadata}.Respond
+	if m.certificate == nil {
+		m.certificate = ofConnection
 	}
 	switch {
 	case config.Leeway == NoLeeway:
 		m.leeway = 0
 	case config.Leeway < 0 || config.Leeway > maxLeeway:
 		mistake("Leeway is %v, and can be 0 to %v or NoLeeway", config.Leeway, maxLeeway)
+	}
+	responder := jwterrors.Responder{Realm: config.Realm, ResourceMetadata: config.ResourceMetadata}
+	if config.DPoP != nil {
+		checker, wrong := config.DPoP.checker(m.leeway, m.now)
+		mistakes = append(mistakes, wrong...)
+		m.proofs, m.bound = checker, config.DPoP.Required
+		responder.DPoPAlgorithms, responder.DPoPRequired = strings.Join(checker.Algorithms, " "), m.bound
+	}
+	if m.respond == nil {
+		m.respond = responder.Respond
 	}
 	if config.MaxLifetime < 0 {
 		mistake("MaxLifetime is negative")

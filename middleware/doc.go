@@ -1,5 +1,6 @@
 // Package middleware verifies the access tokens of HTTP requests: JSON Web
-// Tokens (RFC 7519), signed (RFC 7515), sent as bearer tokens (RFC 6750).
+// Tokens (RFC 7519), signed (RFC 7515), sent as bearer tokens (RFC 6750), or bound
+// to a key or a certificate of the client (RFC 9449, RFC 8705).
 //
 //	auth, err := middleware.New(middleware.Config{
 //		Keys:     middleware.JWKS("https://id.example.com/.well-known/jwks.json", middleware.JWKSOptions{}),
@@ -25,8 +26,9 @@
 // In this order, and the first check that fails gives the reason:
 //
 //  1. AUTH_TOKEN_MISSING, AUTH_REQUEST_INVALID: there is one Authorization
-//     header with one bearer token. Other schemes carry no token. Where Config
-//     allows other places, one of all holds a token.
+//     header with one bearer token, or one of the scheme DPoP where [Config].DPoP
+//     is set. Other schemes carry no token. Where Config allows other places,
+//     one of all holds a token.
 //  2. AUTH_TOKEN_FORMAT_INVALID: the token and its header are not too long. It
 //     consists of three parts in base64url, and is spelled in the only way
 //     there is. An empty one and a JWE are not such tokens.
@@ -48,20 +50,40 @@
 //  7. AUTH_TOKEN_EXPIRATION_INVALID, AUTH_TOKEN_EXPIRED,
 //     AUTH_TOKEN_NOT_YET_VALID: lifetime, "exp", "nbf", "iat".
 //  8. AUTH_TOKEN_ISSUER_INVALID, AUTH_TOKEN_AUDIENCE_INVALID: "iss", "aud".
-//  9. AUTH_TOKEN_PAYLOAD_INVALID, AUTH_TOKEN_USER_KEY_INVALID: the user key, where
+//  9. AUTH_PROOF_INVALID, AUTH_PROOF_NONCE_REQUIRED: possession of what the token
+//     is bound to, if it is (see below). AUTH_STORE_UNAVAILABLE: whether a proof
+//     was used before cannot be known now.
+//  10. AUTH_TOKEN_PAYLOAD_INVALID, AUTH_TOKEN_USER_KEY_INVALID: the user key, where
 //     Config has a rule for it.
-//  10. AUTH_TOKEN_INVALIDATED: it was revoked. AUTH_STORE_UNAVAILABLE: whether it
+//  11. AUTH_TOKEN_INVALIDATED: it was revoked. AUTH_STORE_UNAVAILABLE: whether it
 //     was cannot be known now.
-//  11. The caller's own check, with its reason or AUTH_TOKEN_GENERIC_ERROR.
+//  12. The caller's own check, with its reason or AUTH_TOKEN_GENERIC_ERROR.
 //
 // Tokens that passed the checks 2 to 8 twice are remembered, in a bounded cache, for
 // as long as the issuer's keys stay what they are. For those, time and the checks 9
-// to 11 are all that is left (see [Config].CacheBytes).
+// to 12 are all that is left (see [Config].CacheBytes).
+//
+// # Proof of possession
+//
+// Who has a bearer token can use it. A token that is bound to a key or a certificate
+// of the client, by its "cnf" (RFC 7800), is of no use to a thief: each request must
+// show that its sender has that, too.
+//
+//   - A key ("jkt"): [Config].DPoP. The token comes as "Authorization: DPoP", with
+//     a proof in the field DPoP that is for this request alone.
+//   - A certificate ("x5t#S256"): nothing need be configured where clients connect
+//     over TLS with their certificates. Behind a proxy: [Config].ClientCertificate.
+//   - Both: both.
+//
+// Whatever is configured, a token that is bound does not pass for a bearer token in
+// any place, nor in [Middleware.Verify], which has no request, and one whose "cnf"
+// has a member that is not known here does not pass at all. Tokens that are bound to
+// nothing pass unless [DPoP].Required is set. They pay nothing for this.
 //
 // # What is left to the caller
 //
 // TLS, cross-origin rules (whose preflights pass, see [Middleware.Handler]), and
-// what a user may do with which object. A token is
+// what a user may do with which object. A token that is bound to nothing is
 // a bearer token: who has it can use it. One Middleware serves one audience;
 // make another for a service that must not accept the same tokens.
 //
@@ -168,4 +190,75 @@
 //	5.3  no cookies that others can make a browser send, no URLs, short lives
 //	     A cookie is guarded against other origins; MaxLifetime; URLs are off.
 //	     TestCookieOrigins TestWhereTheTokenIs TestTimeAtItsLimits
+//
+// # RFC 9449, rule by rule
+//
+// DPoP, as far as it is the part of who accepts tokens.
+//
+//	4.3   the twelve checks of a proof
+//	      One field, one JWT; its claims, typ, alg and signature; a public
+//	      key; method and URL; nonce or age; the token's hash and its key.
+//	      TestProofsThatAreRefused TestTheURLOfAProof TestNonces
+//	5.1   the metadata name the algorithms
+//	      And ProtectedResourceMetadata does. TestTheMetadataOfAResource
+//	6.1   the key is in the "jkt" of "cnf"
+//	      Anything else there, and what is not known, refuses the token.
+//	      TestWhatATokenIsBoundTo FuzzConfirmation
+//	7.1   the scheme DPoP, with a proof for each request
+//	      A token of the scheme that is bound to no key does not pass.
+//	      TestABoundTokenPassesWithAProof TestTheSchemeOfDPoP TestWhatATokenIsBoundTo
+//	7.2   a bound token is no bearer token
+//	      Challenges offer both schemes, or DPoP alone where it is required.
+//	      TestABoundTokenIsNoBearerToken TestOnlyBoundTokensWhereThatIsRequired
+//	8.1   a nonce is of characters that fit a header
+//	      TestNonces
+//	8.2   the next nonce comes with an answer, before it is needed
+//	      TestNonces TestANonceIsToldWhoeverAnswers
+//	9     a service asks for its own nonces, with use_dpop_nonce
+//	      TestNonces TestTheSecretOfNonces
+//	11.1  a proof is not used again
+//	      By its key and its "jti", for as long as it could be, among processes
+//	      too. Where that is not known, nobody passes.
+//	      TestProofsThatAreRefused TestOneProofManyTimesAtOnce
+//	      TestProcessesThatShareReplays TestMoreProofsThanAreRemembered
+//	11.2  a proof is not made for later
+//	      A short age, or a nonce. TestProofsThatAreRefused TestNonces
+//	11.3  who asks for nonces takes nothing without
+//	      TestNonces
+//	11.4  code of others in the client
+//	      Not to be told here: a nonce ends what it can make in advance. TestNonces
+//	11.5  another JWT is no proof, and a proof no token
+//	      TestProofsThatAreRefused TestTokenTypes TestAttacks
+//	11.6  signatures with public keys alone
+//	      TestProofsThatAreRefused TestMistakesInDPoP
+//	11.7  a proof covers method, URL and token, and no more of a request
+//	      Not the query, other fields and the body. TestABoundTokenPassesWithAProof
+//	11.8  token and key belong together
+//	      A token with another key's proof, and a proof for another token.
+//	      TestProofsThatAreRefused
+//	11.10 one hash
+//	      SHA-256, of that length. TestWhatATokenIsBoundTo
+//
+// # RFC 8705, rule by rule
+//
+// Tokens that are bound to a certificate.
+//
+//	3    the certificate of the connection is the one of the token
+//	     Else 401 and invalid_token. Whoever signed it: TLS has proved its key.
+//	     TestATokenBoundToACertificate TestATokenBoundToAKeyAndACertificate
+//	3.1  its thumbprint is in the "x5t#S256" of "cnf"
+//	     TestWhatATokenIsBoundTo FuzzConfirmation
+//	6.5  behind a proxy, its word counts, and nobody else's
+//	     RFC 9440, and PEM with escapes.
+//	     TestTheCertificateBehindAProxy TestTheFormsOfACertificateHeader
+//	     TestMistakesInACertificateHeader FuzzCertificateHeader
+//
+// # RFC 9470, rule by rule
+//
+// Step-up: a login that is strong and recent enough.
+//
+//	3    insufficient_user_authentication, with acr_values and max_age
+//	     TestRequireAuthentication
+//	6    "acr" and "auth_time" of the token tell
+//	     A token without them does not pass. TestRequireAuthentication
 package middleware

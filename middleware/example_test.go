@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -829,4 +831,75 @@ func ExampleDiscover_incorrect() {
 	})
 	fmt.Println(err)
 	// Output: middleware: issuer "https://id.example.com": its Keys are discovered of another issuer, "https://id.example.com/"
+}
+
+// Tokens that are bound to a key of their client, beside bearer tokens: a client
+// learns from a refusal that it may use them.
+func ExampleDPoP() {
+	auth, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS256(exampleSecret),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+		DPoP:     &middleware.DPoP{PublicURL: "https://api.example.com", RequireNonce: true},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	auth.Handler(hello).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
+	// Output: 401 Bearer, DPoP algs="ES256 EdDSA ES384 PS256 RS256"
+}
+
+// What weakens the check of proofs is refused, all at once.
+func ExampleDPoP_incorrect() {
+	_, err := middleware.New(middleware.Config{
+		Keys:     middleware.HS256(exampleSecret),
+		Issuer:   "https://id.example.com",
+		Audience: []string{"orders"},
+		DPoP:     &middleware.DPoP{Algorithms: []string{"HS256"}, RequireNonce: true, NonceSecret: []byte("short")},
+	})
+	fmt.Println(err)
+	// Output:
+	// middleware: DPoP: Algorithms contains "HS256", which is none of a public key
+	// middleware: DPoP: NonceSecret has 5 bytes, and needs 32
+	// middleware: DPoP: PublicURL is empty; it is what clients call "/" by
+}
+
+// Tokens that are bound to a client's certificate, behind a proxy that ends TLS.
+func ExampleCertificateHeader() {
+	fromProxy, err := middleware.CertificateHeader("Client-Cert", netip.MustParsePrefix("10.0.0.0/8"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	auth, err := middleware.New(middleware.Config{
+		Keys:              middleware.HS256(exampleSecret),
+		Issuer:            "https://id.example.com",
+		Audience:          []string{"orders"},
+		ClientCertificate: fromProxy,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	certificate := []byte("the DER of a certificate")
+	thumbprint := sha256.Sum256(certificate)
+	now := time.Now().Unix()
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"iss": "https://id.example.com", "aud": "orders", "iat": now, "exp": now + 900,
+		"cnf": map[string]string{"x5t#S256": base64.RawURLEncoding.EncodeToString(thumbprint[:])},
+	}).SignedString(exampleSecret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, from := range []string{"10.0.0.1:443", "192.0.2.1:443"} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = from
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Client-Cert", ":"+base64.StdEncoding.EncodeToString(certificate)+":")
+		_, err := auth.Check(r)
+		fmt.Println(from, err)
+	}
+	// Output:
+	// 10.0.0.1:443 <nil>
+	// 192.0.2.1:443 AUTH_PROOF_INVALID: the token is bound to a certificate, and the client showed none
 }

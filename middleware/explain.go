@@ -114,7 +114,7 @@ func (m *Middleware) Explain(ctx context.Context, token string) *Explanation {
 // allChecks are the names of the checks, in the order of Verify.
 var allChecks = []string{
 	"length", "format", "resolve", "header", "algorithm", "type", "key name", "extensions", "signed", "key", "signature", "payload",
-	"kind", "required", "dates", "lifetime", "expiry", "start", "issue", "issuer", "audience", "user key", "revocation", "own check",
+	"kind", "required", "dates", "lifetime", "expiry", "start", "issue", "issuer", "audience", "possession", "user key", "revocation", "own check",
 }
 
 // afterPayload are the last of them, which need the claims.
@@ -460,6 +460,7 @@ func (x *explaining) times(c *Claims) []ExplainedCheck {
 func (x *explaining) others(ctx context.Context, r *record) {
 	const unasked = "nobody is asked about a token that is not verified"
 	m := x.m
+	x.possession(r)
 	switch rule := m.userKey; {
 	case rule == nil:
 		x.skip("there is no UserKey", "user key")
@@ -484,6 +485,20 @@ func (x *explaining) others(ctx context.Context, r *record) {
 	default:
 		x.ask(m.validate(ctx, &r.Claims), "own check", "no objection of Validate", "none")
 	}
+}
+
+// possession explains possessed, without a request as Verify does it.
+func (x *explaining) possession(r *record) {
+	_, err := x.m.possessed(nil, nil, "", r.confirmation)
+	if err == nil {
+		x.skip("the token is bound to nothing", "possession")
+		return
+	}
+	expected := "a request with a proof"
+	if r.confirmation == nil {
+		expected = "a token that is bound"
+	}
+	x.settle(err, "possession", failed("possession", x.reason(err), expected, cause(err)))
 }
 
 // ask adds the row of a check that is another's.

@@ -81,6 +81,7 @@ func ExampleExplanation_String() {
 	// issue       passed       -                            "iat" in 30s at most                                         2027-01-15T07:40:00Z, 20m0s ago
 	// issuer      passed       -                            "https://id.example.com"                                     "https://id.example.com"
 	// audience    failed       AUTH_TOKEN_AUDIENCE_INVALID  one of "orders"                                              "invoices"
+	// possession  not checked  -                            -                                                            (the token is bound to nothing)
 	// user key    not checked  -                            -                                                            (there is no UserKey)
 	// revocation  not checked  -                            -                                                            (there are no Revocations)
 	// own check   not checked  -                            -                                                            (there is no Validate)

@@ -22,7 +22,7 @@ import (
 // checkNames are those of all checks, in the order of Verify.
 var checkNames = []string{
 	"length", "format", "resolve", "header", "algorithm", "type", "key name", "extensions", "signed", "key", "signature", "payload",
-	"kind", "required", "dates", "lifetime", "expiry", "start", "issue", "issuer", "audience", "user key", "revocation", "own check",
+	"kind", "required", "dates", "lifetime", "expiry", "start", "issue", "issuer", "audience", "possession", "user key", "revocation", "own check",
 }
 
 // agree explains a token and checks that Verify says the same, and that the

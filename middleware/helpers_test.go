@@ -160,3 +160,6 @@ func decode(segment string) string {
 	b, _ := base64.RawURLEncoding.DecodeString(segment)
 	return string(b)
 }
+
+// jsonNull is a value for object.with that is there, and null.
+var jsonNull = json.RawMessage("null")

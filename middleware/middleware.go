@@ -8,6 +8,7 @@ import (
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/dpop"
 )
 
 // A Middleware verifies the tokens of requests. [New] makes one. It is safe for
@@ -27,6 +28,9 @@ type Middleware struct {
 	userKey       *UserKeyRule
 	revocations   Revocations
 	validate      func(context.Context, *Claims) error
+	proofs        *dpop.Checker // nil where DPoP is off
+	bound         bool          // DPoP.Required
+	certificate   func(*http.Request) ([]byte, error)
 	respond       func(http.ResponseWriter, *http.Request, error)
 	logger        *slog.Logger
 	observer      Observer // nil for none
@@ -41,33 +45,41 @@ type Middleware struct {
 // as a *jwterrors.Error. It writes nothing, and changes nothing but the body of
 // a form where [Config].TokenInForm is set, which can be read as before.
 //
-// The token is taken from the Authorization header (RFC 6750, Section 2.1), and
-// from where else Config allows. A request without one is refused with
+// The token is taken from the Authorization header (RFC 6750, Section 2.1, and RFC
+// 9449, Section 7.1 where [Config].DPoP is set), and from where else Config allows.
+// A proof of possession is used up. The nonce that a client needs for the next one
+// is in the error's Nonce, and one that is about to end is not told. A request without one is refused with
 // AUTH_TOKEN_MISSING, one that could be read as having several with
 // AUTH_REQUEST_INVALID.
 func (m *Middleware) Check(r *http.Request) (*Claims, error) {
 	if !m.made() {
 		return nil, errZero()
 	}
-	found, _, err := m.checkAndTell(r)
+	found, err := m.checkAndTell(r)
 	if err != nil {
 		return nil, err
 	}
-	return found.out(), nil
+	return found.record.out(), nil
 }
 
-// check is Check, and returns where the token was, which is nil for a request
-// that has none.
-func (m *Middleware) check(r *http.Request) (*record, *source, error) {
-	token, found, err := m.tokenOf(r)
+// A finding is what check has found in a request.
+type finding struct {
+	record *record // nil where the token is refused
+	source *source // where the token was; nil where there is none
+	nonce  string  // for the client's next proof; "" for none
+}
+
+// check is Check.
+func (m *Middleware) check(r *http.Request) (finding, error) {
+	token, from, err := m.tokenOf(r)
 	if err != nil {
-		return nil, found, explain(err, "", nil, m.now())
+		return finding{source: from}, explain(err, "", nil, m.now())
 	}
-	rec, err := m.verify(r.Context(), token, r)
-	if err != nil && found.name == inHeader && len(token) <= m.maxTokenBytes && isList(token) {
-		return nil, found, explain(errMalformed, "", nil, m.now())
+	rec, nonce, err := m.verify(r.Context(), token, r, from)
+	if err != nil && (from.name == inHeader || from.name == inDPoP) && len(token) <= m.maxTokenBytes && isList(token) {
+		err = explain(errMalformed, "", nil, m.now())
 	}
-	return rec, found, err
+	return finding{rec, from, nonce}, err
 }
 
 // Handler returns a handler that calls next for requests that pass Check, with
@@ -124,15 +136,19 @@ func (m *Middleware) wrap(next http.Handler, mode mode) http.Handler {
 			c = &authContext{preflight: true}
 			w = &headersOnly{ResponseWriter: w}
 		default:
-			rec, found, err := m.checkAndTell(r)
-			if found != nil && found.name == inQuery {
+			found, err := m.checkAndTell(r)
+			if found.source != nil && found.source.name == inQuery {
 				w.Header().Set("Cache-Control", "no-store, private")
 			}
+			if found.nonce != "" { // whoever answers (RFC 9449, Section 8.2)
+				w.Header().Set(dpop.NonceHeader, found.nonce)
+				w.Header().Set("Cache-Control", "no-store")
+			}
 			// The reason alone does not tell: it may be one of the caller's making.
-			anonymous := found == nil && reasonOf(err) == jwterrors.TokenMissing
+			anonymous := found.source == nil && reasonOf(err) == jwterrors.TokenMissing
 			switch {
 			case err == nil:
-				c = rec.inContext()
+				c = found.record.inContext()
 			case mode == allowAnonymous && anonymous:
 				c = new(authContext)
 			case mode == observe:

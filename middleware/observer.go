@@ -40,23 +40,24 @@ type Outcome struct {
 }
 
 // checkAndTell is check, and tells the Observer.
-func (m *Middleware) checkAndTell(r *http.Request) (*record, *source, error) {
+func (m *Middleware) checkAndTell(r *http.Request) (finding, error) {
 	if m.observer == nil {
 		return m.check(r)
 	}
 	began := time.Now()
-	rec, found, err := m.check(r)
-	m.tell(r.Context(), began, rec, err)
-	return rec, found, err
+	f, err := m.check(r)
+	m.tell(r.Context(), began, f.record, err)
+	return f, err
 }
 
 // verifyAndTell is verify without a request, and tells the Observer.
 func (m *Middleware) verifyAndTell(ctx context.Context, token string) (*record, error) {
 	if m.observer == nil {
-		return m.verify(ctx, token, nil)
+		r, _, err := m.verify(ctx, token, nil, nil)
+		return r, err
 	}
 	began := time.Now()
-	r, err := m.verify(ctx, token, nil)
+	r, _, err := m.verify(ctx, token, nil, nil)
 	m.tell(ctx, began, r, err)
 	return r, err
 }

@@ -62,11 +62,12 @@ type ProtectedResourceMetadata struct {
 	AuthorizationDetailsTypesSupported []string `json:"authorization_details_types_supported,omitempty"`
 
 	// DPoPSigningAlgValuesSupported are the algorithms of DPoP proofs that are
-	// accepted (RFC 9449, Section 5.1): none with a secret, and never "none".
+	// accepted (RFC 9449, Section 5.1): those of [DPoP].Algorithms, none with a
+	// secret, and never "none".
 	DPoPSigningAlgValuesSupported []string `json:"dpop_signing_alg_values_supported,omitempty"`
 
 	// DPoPBoundAccessTokensRequired says that every token must be bound to a key
-	// by DPoP. It only says so: a Middleware does not check it.
+	// by DPoP. It only says so: [DPoP].Required checks it.
 	DPoPBoundAccessTokensRequired bool `json:"dpop_bound_access_tokens_required,omitempty"`
 
 	// InsecureAllowHTTP allows the scheme http for Resource, AuthorizationServers

@@ -11,7 +11,7 @@ import (
 // scanClaims reads a payload of the plain form that issuers write, without the
 // cost of a general JSON decoder. It returns nil for everything that it does not
 // understand in full (escapes, names of another case, duplicates, deep nesting,
-// a wrong type, claims of another kind of token), valid or not: readClaimsSlowly
+// a wrong type, claims of a bound token or of another kind of token), valid or not: readClaimsSlowly
 // decides then. What it does read, it reads as that one does.
 func scanClaims(payload string) *record {
 	s := scanner{s: payload, plain: isPlain(payload)}
@@ -69,7 +69,7 @@ func scanClaims(payload string) *record {
 			}
 		case "type", "typ", "token_type", "token_use":
 			ok = others.add(name, true) && s.text(&kind) && kindOf(kind) == 0
-		case "at_hash", "c_hash", "events":
+		case "cnf", "at_hash", "c_hash", "events":
 			return nil
 		default:
 			ok = !(upper && respells(name)) && others.add(name, true) && s.skip(1)

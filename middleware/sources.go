@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/dpop"
 )
 
 // A source is a place in a request where a token can be.
@@ -24,16 +25,20 @@ type source struct {
 	read func(*http.Request) (string, error)
 }
 
-// The names of the source that every Middleware has, and of the one whose answers
-// no cache may keep.
+// The names of the source that every Middleware has, of the same header with the
+// scheme of DPoP, and of the one whose answers no cache may keep.
 const (
 	inHeader = "the Authorization header"
+	inDPoP   = "the Authorization header of DPoP"
 	inQuery  = "the query"
 )
 
 // sources returns the places that c enables.
 func (c *Config) sources() []source {
-	all := []source{{inHeader, authorization}}
+	all := []source{{inHeader, func(r *http.Request) (string, error) { return authorization(r, "bearer") }}}
+	if c.DPoP != nil {
+		all = append(all, source{inDPoP, func(r *http.Request) (string, error) { return authorization(r, dpop.Scheme) }})
+	}
 	if c.TokenCookie != "" {
 		origins := c.CookieOrigins
 		if origins == nil {
@@ -84,13 +89,13 @@ func (m *Middleware) tokenOf(r *http.Request) (string, *source, error) {
 var errMissing = refuse(jwterrors.TokenMissing, nil)
 
 // authorization reads the Authorization header.
-func authorization(r *http.Request) (string, error) {
+func authorization(r *http.Request, scheme string) (string, error) {
 	values := r.Header["Authorization"]
 	switch len(values) {
 	case 0:
 		return "", errMissing
 	case 1:
-		return bearer(values[0])
+		return credential(values[0], scheme)
 	default:
 		return "", refuse(jwterrors.RequestInvalid, errors.New("more than one Authorization header"))
 	}

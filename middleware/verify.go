@@ -20,8 +20,10 @@ import (
 // The checks stand in a fixed order, and a token that is wrong in several ways
 // is refused for the first: length, alphabet and three parts; header (algorithm,
 // type, key name, extensions); key; signature; payload; lifetime, expiry, start,
-// issue; issuer, audience; user key; revocation; the caller's own check. Nothing that a
-// token says is believed before its signature.
+// issue; issuer, audience; possession; user key; revocation; the caller's own check.
+// Nothing that a token says is believed before its signature. A token that is bound
+// to a key or a certificate ("cnf") is refused with AUTH_PROOF_INVALID: there is no
+// request that could prove who sent it.
 func (m *Middleware) Verify(ctx context.Context, token string) (*Claims, error) {
 	if !m.made() {
 		return nil, errZero()
@@ -33,8 +35,9 @@ func (m *Middleware) Verify(ctx context.Context, token string) (*Claims, error) 
 	return r.out(), nil
 }
 
-// verify is Verify. The request is nil where there is none.
-func (m *Middleware) verify(ctx context.Context, token string, request *http.Request) (*record, error) {
+// verify is Verify, and returns the nonce for the next request, if there is one to
+// give. The request and where its token was are nil where there is none.
+func (m *Middleware) verify(ctx context.Context, token string, request *http.Request, from *source) (*record, string, error) {
 	now := m.now()
 	hash := m.cache.hash(token)
 	r, is, err := m.seenBefore(ctx, request, hash, token, now)
@@ -45,16 +48,20 @@ func (m *Middleware) verify(ctx context.Context, token string, request *http.Req
 	case is != nil: // the token was accepted before, and perhaps for another issuer
 		err = is.accepts(r)
 	}
+	var nonce string
+	if err == nil && (r.confirmation != nil || m.proofs != nil) {
+		nonce, err = m.possessed(request, from, token, r.confirmation)
+	}
 	if err == nil {
 		err = m.allowed(ctx, request, &r.Claims)
 	}
 	switch {
 	case err == nil:
-		return r, nil
+		return r, nonce, nil
 	case r == nil:
-		return nil, explain(err, token, nil, now)
+		return nil, "", explain(err, token, nil, now)
 	default:
-		return nil, explain(err, token, &r.Claims, now)
+		return nil, nonce, explain(err, token, &r.Claims, now)
 	}
 }
 
