@@ -37,7 +37,7 @@ func NewMemoryStore() *MemoryStore { return &MemoryStore{} }
 // times in microseconds.
 type record struct {
 	text string
-	ends [texts]uint32 // where each part of text ends
+	ends [texts - 1]uint32 // where each part of text ends, but the last
 
 	generation          uint64
 	keyID, retryHash    string
@@ -65,6 +65,7 @@ const (
 	textDevice
 	textAddress
 	textUserAgent
+	textConfirmation
 	texts
 )
 
@@ -76,11 +77,11 @@ func newRecord(s Session) *record {
 	}
 	parts := [texts]string{
 		s.ID, string(s.Seed), s.Subject, s.ClientID, strings.Join(s.Scopes, " "), s.Email, s.UserID, string(s.Claims),
-		s.ACR, s.Device, s.Address, s.UserAgent,
+		s.ACR, s.Device, s.Address, s.UserAgent, s.Confirmation,
 	}
 	end := 0
-	for n, part := range parts {
-		end += len(part)
+	for n := range r.ends {
+		end += len(parts[n])
 		r.ends[n] = uint32(end)
 	}
 	r.text = strings.Join(parts[:], "")
@@ -92,6 +93,9 @@ func (r *record) part(n int) string {
 	begin := uint32(0)
 	if n > 0 {
 		begin = r.ends[n-1]
+	}
+	if n == len(r.ends) {
+		return r.text[begin:]
 	}
 	return r.text[begin:r.ends[n]]
 }
@@ -108,7 +112,7 @@ func (r *record) session() Session {
 		Subject: r.part(textSubject), ClientID: r.part(textClientID), Scopes: strings.Fields(r.part(textScopes)),
 		Email: r.part(textEmail), UserID: r.part(textUserID), Claims: r.bytes(textClaims), ACR: r.part(textACR),
 		AuthTime: micros(r.authTime), Device: r.part(textDevice), Address: r.part(textAddress), UserAgent: r.part(textUserAgent),
-		CreatedAt: micros(r.createdAt), ExpiresAt: micros(r.expiresAt), IdleUntil: micros(r.idleUntil), RevokedAt: micros(r.revokedAt),
+		Confirmation: r.part(textConfirmation), CreatedAt: micros(r.createdAt), ExpiresAt: micros(r.expiresAt), IdleUntil: micros(r.idleUntil), RevokedAt: micros(r.revokedAt),
 	}
 }
 

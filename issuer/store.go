@@ -36,6 +36,12 @@ type Session struct {
 	ACR      string          // how the user logged in
 	AuthTime time.Time       // when the login began; of /login at most MaxLoginTime before CreatedAt
 
+	// Confirmation is what the session is bound to, so that a refresh must prove
+	// it: "jkt:" and the thumbprint of a key (RFC 9449, Section 6.1), "x5t#S256:"
+	// and that of a certificate (RFC 8705, Section 3.1), or empty. It never
+	// changes, and has 64 ASCII characters at most.
+	Confirmation string
+
 	Device    string // for the user's list of sessions; each may be empty
 	Address   string
 	UserAgent string

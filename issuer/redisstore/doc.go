@@ -26,6 +26,11 @@
 //	{denied}:list, :news, :head    the feed of denials
 //	l:<key>                  string: a budget of the Limiter
 //
+// A field that a session lacks is empty: processes of an older version can run beside
+// newer ones, and keep what they do not know. Let no session be bound (DPoP and
+// CertificateBound of the issuer) before all of them are replaced, or an old one
+// answers its refresh without a proof.
+//
 // A refresh reads one hash and writes it in one script: one key, and so one slot of
 // a Cluster. Revoke is the same. The sessions of a subject are in other slots than
 // its own keys, and no step reaches over slots, so logins and revocations of a

@@ -39,7 +39,7 @@ func FuzzSession(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, seed []byte, agent string, claims []byte, expires, idle int64, generation uint64) {
 		v := issuer.Session{
 			ID: "id", Subject: text, Seed: seed, UserAgent: agent, Claims: claims, Generation: generation, KeyID: text,
-			ExpiresAt: time.UnixMicro(expires).UTC(), IdleUntil: time.UnixMicro(idle).UTC(), RetryHash: seed,
+			ExpiresAt: time.UnixMicro(expires).UTC(), IdleUntil: time.UnixMicro(idle).UTC(), RetryHash: seed, Confirmation: agent,
 		}
 		fields := map[string]string{}
 		all := encode(&v)
@@ -56,7 +56,7 @@ func FuzzSession(f *testing.F) {
 		}
 		if got.Subject != v.Subject || !bytes.Equal(got.Seed, v.Seed) || got.UserAgent != v.UserAgent || !bytes.Equal(got.Claims, v.Claims) ||
 			got.Generation != v.Generation || got.KeyID != v.KeyID || !got.ExpiresAt.Equal(v.ExpiresAt) || !got.IdleUntil.Equal(v.IdleUntil) ||
-			!bytes.Equal(got.RetryHash, v.RetryHash) {
+			!bytes.Equal(got.RetryHash, v.RetryHash) || got.Confirmation != v.Confirmation {
 			t.Errorf("%#v is read as %#v", v, got)
 		}
 	})

@@ -31,6 +31,7 @@ const (
 	fieldDevice     = "d"
 	fieldAddress    = "a"
 	fieldUserAgent  = "b"
+	fieldConfirm    = "f"
 	fieldCreatedAt  = "w"
 	fieldExpiresAt  = "e"
 	fieldIdleUntil  = "i"
@@ -90,6 +91,7 @@ func encode(v *issuer.Session) (all []any) {
 	put(fieldDevice, v.Device)
 	put(fieldAddress, v.Address)
 	put(fieldUserAgent, v.UserAgent)
+	put(fieldConfirm, v.Confirmation)
 	return all
 }
 
@@ -134,7 +136,8 @@ func decode(id string, fields map[string]string) (v issuer.Session, begun bool, 
 		Subject: text(fieldSubject), ClientID: text(fieldClientID), Scopes: strings.Fields(text(fieldScopes)),
 		Email: text(fieldEmail), UserID: text(fieldUserID), Claims: json.RawMessage(raw(fieldClaims)), ACR: text(fieldACR),
 		AuthTime: at(fieldAuthTime), Device: text(fieldDevice), Address: text(fieldAddress), UserAgent: text(fieldUserAgent),
-		CreatedAt: at(fieldCreatedAt), ExpiresAt: at(fieldExpiresAt), IdleUntil: at(fieldIdleUntil), RevokedAt: at(fieldRevokedAt),
+		Confirmation: text(fieldConfirm),
+		CreatedAt:    at(fieldCreatedAt), ExpiresAt: at(fieldExpiresAt), IdleUntil: at(fieldIdleUntil), RevokedAt: at(fieldRevokedAt),
 	}
 	if hash := fields[fieldRetryHash]; hash != "" {
 		v.RetryHash = []byte(hash)

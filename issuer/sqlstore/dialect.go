@@ -94,7 +94,8 @@ const (
 	failed  verdict = iota
 	busy            // nothing was done; the same again may succeed
 	taken           // the primary key exists
-	missing         // a table is not there
+	missing         // a table or a column is not there
+	present         // a column that is to be added is there
 )
 
 // errAgain makes busy of an error that is not by itself.
@@ -114,7 +115,7 @@ func judge(err error) verdict {
 			return busy
 		case "23505": // unique_violation
 			return taken
-		case "42P01": // undefined_table
+		case "42P01", "42703": // undefined_table, undefined_column
 			return missing
 		}
 		return failed
@@ -126,8 +127,11 @@ func judge(err error) verdict {
 			return busy
 		case c == 1555, c == 2067: // SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE
 			return taken
-		case c == 1 && strings.Contains(err.Error(), "no such table"): // SQLITE_ERROR is all sorts of things
+		case c == 1 && (strings.Contains(err.Error(), "no such table") || strings.Contains(err.Error(), "no such column") ||
+			strings.Contains(err.Error(), "has no column named")): // SQLITE_ERROR is all sorts of things
 			return missing
+		case c == 1 && strings.Contains(err.Error(), "duplicate column name"):
+			return present
 		}
 		return failed
 	}
@@ -142,8 +146,10 @@ func judge(err error) verdict {
 				return busy
 			case 1062: // duplicate entry
 				return taken
-			case 1146: // no such table
+			case 1146, 1054: // no such table, no such column
 				return missing
+			case 1060: // duplicate column name
+				return present
 			}
 		}
 	}

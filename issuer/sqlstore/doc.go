@@ -23,6 +23,11 @@
 // by transaction, migrate beside it. Migrations has the files for goose, which
 // keeps its own account of them: use one or the other.
 //
+// Processes of an older version that run already go on with a newer schema, so that
+// a version can be rolled out one process after the other. They know nothing of what
+// is new: let no session be bound (DPoP and CertificateBound of the issuer) before
+// all of them are replaced, or an old one answers its refresh without a proof.
+//
 // Times are microseconds since 1970 in UTC; the zero time is -62135596800000000.
 // Text is compared by its bytes. PostgreSQL refuses text with the character NUL.
 // The limits are those of MySQL, for all: 2048 bytes for a subject, 64 KiB for

@@ -20,8 +20,8 @@ import (
 var Migrations embed.FS
 
 // ErrNoSchema: Migrate was not called for this database, or for another schema of
-// it. A connection may be in the wrong one.
-var ErrNoSchema = errors.New("sqlstore: the tables are not there: call Migrate")
+// it, or by an older version alone. A connection may be in the wrong one.
+var ErrNoSchema = errors.New("sqlstore: the tables are not there, or are those of an older version: call Migrate")
 
 // ErrNewerSchema: a later version of this package has migrated the database.
 var ErrNewerSchema = errors.New("sqlstore: the schema is newer than this version of the package")
@@ -100,7 +100,7 @@ func (s *Store) apply(ctx context.Context, conn session) error {
 			if strings.TrimSpace(statement) == "" {
 				continue
 			}
-			if _, err := conn.ExecContext(ctx, statement); err != nil {
+			if _, err := conn.ExecContext(ctx, statement); err != nil && judge(err) != present {
 				return fmt.Errorf("%s: %w", file.Name(), err)
 			}
 		}

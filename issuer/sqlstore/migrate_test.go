@@ -20,7 +20,7 @@ import (
 )
 
 // newest is the version of the schema.
-const newest = 2
+const newest = 3
 
 // migrateTo makes the schema of a version as that version made it: by its files,
 // and by the table of its account.
@@ -46,8 +46,26 @@ func migrateTo(t *testing.T, e engine, db *sql.DB, version int) {
 	}
 }
 
-// fill adds what a database of the first version can hold, and returns a function
-// that looks whether it is all there.
+// asVersion1 adds a session with the statement that the first version has for it.
+func asVersion1(t *testing.T, e engine, db *sql.DB, s issuer.Session) {
+	t.Helper()
+	values := []any{
+		s.ID, s.Seed, int64(s.Generation), s.KeyID, s.RotatedAt.UnixMicro(), s.RetryHash, s.Subject, s.ClientID, strings.Join(s.Scopes, " "),
+		s.Email, s.UserID, []byte(s.Claims), s.ACR, s.AuthTime.UnixMicro(), s.Device, s.Address, s.UserAgent, s.CreatedAt.UnixMicro(),
+		s.ExpiresAt.UnixMicro(), s.IdleUntil.UnixMicro(), s.RevokedAt.UnixMicro(), s.ExpiresAt.UnixMicro(),
+	}
+	var places []string
+	for n := range values {
+		places = append(places, map[bool]string{true: fmt.Sprint("$", n+1), false: "?"}[e.dialect == sqlstore.PostgreSQL])
+	}
+	_, err := db.Exec(`INSERT INTO tokenloop_sessions (id, seed, generation, key_id, rotated_at, retry_hash, subject, client_id, scopes, email,
+		user_id, claims, acr, auth_time, device, address, user_agent, created_at, expires_at, idle_until, revoked_at, ends_at)
+		VALUES (`+strings.Join(places, ", ")+`)`, values...)
+	require.NoError(t, err)
+}
+
+// fill adds what a database of the first version can hold, as a process of that
+// version does, and returns a function that looks whether it is all there.
 func fill(t *testing.T, e engine, db *sql.DB) (intact func()) {
 	t.Helper()
 	st, err := sqlstore.New(sqlstore.Config{DB: db, Dialect: e.dialect})
@@ -58,16 +76,14 @@ func fill(t *testing.T, e engine, db *sql.DB) (intact func()) {
 	for n := range 20 {
 		s := newSession(fmt.Sprint("user ", n))
 		s.Scopes, s.Claims, s.Email = []string{"a", "b"}, []byte(`{"é": "\u00e9"}`), "ünï@example.com"
-		require.NoError(t, st.Create(ctx, s))
+		s.RotatedAt, s.AuthTime, s.CreatedAt, s.ExpiresAt, s.IdleUntil, s.RevokedAt = at, at, at, at.Add(time.Hour), s.IdleUntil.UTC(), s.RevokedAt.UTC()
 		if n%2 == 0 {
-			_, err := st.Rotate(ctx, s.ID, 0, rotation(7))
-			require.NoError(t, err)
+			s.Generation, s.RetryHash = 7, make([]byte, 32)
 		}
 		if n%3 == 0 {
-			require.NoError(t, st.Revoke(ctx, s.ID, at))
+			s.RevokedAt = at
 		}
-		s, err := st.Get(ctx, s.ID)
-		require.NoError(t, err)
+		asVersion1(t, e, db, s)
 		want = append(want, s)
 	}
 	_, err = st.RevokeSubject(ctx, "marked", "", at)
@@ -130,12 +146,52 @@ func TestAMigrationThatWasCutOffIsDoneAgain(t *testing.T) {
 	each(t, func(t *testing.T, e engine) {
 		st, db := newStore(t, e)
 		intact := fill(t, e, db)
-		for _, forget := range []string{"version = 2", "version > 0"} {
+		for _, forget := range []string{"version = 3", "version > 1", "version > 0"} {
 			_, err := db.Exec(`DELETE FROM tokenloop_migrations WHERE ` + forget)
 			require.NoError(t, err)
 			require.NoError(t, st.Migrate(t.Context()))
 			intact()
 		}
+	})
+}
+
+// While a new version is rolled out, processes of the old one go on with the new
+// schema: they read and write the columns that they know.
+func TestAnOldProcessGoesOnWithTheNewSchema(t *testing.T) {
+	each(t, func(t *testing.T, e engine) {
+		st, db := newStore(t, e)
+		old, bound := newSession("alice"), newSession("alice")
+		asVersion1(t, e, db, old)
+		got, err := st.Get(t.Context(), old.ID)
+		require.NoError(t, err)
+		assert.Empty(t, got.Confirmation)
+		bound.Confirmation = "jkt:" + strings.Repeat("x", 43)
+		require.NoError(t, st.Create(t.Context(), bound))
+		result, err := db.Exec(`UPDATE tokenloop_sessions SET generation = 1 WHERE id = '` + bound.ID + `' AND generation = 0`)
+		require.NoError(t, err)
+		n, err := result.RowsAffected()
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, n)
+		got, err = st.Get(t.Context(), bound.ID)
+		require.NoError(t, err)
+		assert.Equal(t, bound.Confirmation, got.Confirmation, "what it does not know it leaves alone")
+	})
+}
+
+func TestAnOlderSchemaIsToldApart(t *testing.T) {
+	each(t, func(t *testing.T, e engine) {
+		driver, source := e.create(t)
+		db, err := open(driver, source)
+		require.NoError(t, err)
+		defer db.Close()
+		migrateTo(t, e, db, 2)
+		st, err := sqlstore.New(sqlstore.Config{DB: db, Dialect: e.dialect})
+		require.NoError(t, err)
+		_, err = st.Get(t.Context(), "x")
+		require.ErrorIs(t, err, sqlstore.ErrNoSchema)
+		require.ErrorIs(t, st.Create(t.Context(), newSession("alice")), sqlstore.ErrNoSchema)
+		require.NoError(t, st.Migrate(t.Context()))
+		require.NoError(t, st.Create(t.Context(), newSession("alice")))
 	})
 }
 

@@ -79,10 +79,10 @@ var never = time.Time{}.UnixMicro()
 func micros(n int64) time.Time { return time.UnixMicro(n).UTC() }
 
 const columns = `id, seed, generation, key_id, rotated_at, retry_hash, subject, client_id, scopes, email, user_id, claims, acr,
-	auth_time, device, address, user_agent, created_at, expires_at, idle_until, revoked_at`
+	auth_time, device, address, user_agent, created_at, expires_at, idle_until, revoked_at, confirmation`
 
 const insert = `INSERT INTO tokenloop_sessions (` + columns + `, ends_at)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 // The columns of MySQL are the narrowest. There a server that is not strict
 // would cut off what is longer, so that two users became one.
@@ -96,7 +96,7 @@ const (
 func check(v issuer.Session) error {
 	text := max(len(v.KeyID), len(v.ClientID), len(strings.Join(v.Scopes, " ")), len(v.Email), len(v.UserID), len(v.ACR),
 		len(v.Device), len(v.Address), len(v.UserAgent))
-	if len(v.ID) > maxID || max(len(v.Seed), len(v.RetryHash)) > maxID || len(v.Subject) > maxSubject || text > maxText || len(v.Claims) > maxClaims {
+	if max(len(v.ID), len(v.Seed), len(v.RetryHash), len(v.Confirmation)) > maxID || len(v.Subject) > maxSubject || text > maxText || len(v.Claims) > maxClaims {
 		return errors.New("sqlstore: a value of the session is longer than its column")
 	}
 	if v.Generation > math.MaxInt64 {
@@ -122,7 +122,7 @@ func (s *Store) add(ctx context.Context, tx *sql.Tx, v issuer.Session) error {
 	_, err = tx.ExecContext(ctx, s.dialect.bind(insert),
 		v.ID, v.Seed, int64(v.Generation), v.KeyID, v.RotatedAt.UnixMicro(), v.RetryHash, v.Subject, v.ClientID, strings.Join(v.Scopes, " "),
 		v.Email, v.UserID, []byte(v.Claims), v.ACR, v.AuthTime.UnixMicro(), v.Device, v.Address, v.UserAgent, v.CreatedAt.UnixMicro(),
-		v.ExpiresAt.UnixMicro(), v.IdleUntil.UnixMicro(), v.RevokedAt.UnixMicro(), ends.UnixMicro())
+		v.ExpiresAt.UnixMicro(), v.IdleUntil.UnixMicro(), v.RevokedAt.UnixMicro(), v.Confirmation, ends.UnixMicro())
 	if err != nil && judge(err) == taken {
 		return issuer.ErrSessionExists
 	}
@@ -187,7 +187,7 @@ func scan(row interface{ Scan(...any) error }) (v issuer.Session, err error) {
 		rotated, auth, created, expires, idle, revokedAt int64
 	)
 	err = row.Scan(&v.ID, &v.Seed, &generation, &v.KeyID, &rotated, &v.RetryHash, &v.Subject, &v.ClientID, &scopes, &v.Email, &v.UserID,
-		&claims, &v.ACR, &auth, &v.Device, &v.Address, &v.UserAgent, &created, &expires, &idle, &revokedAt)
+		&claims, &v.ACR, &auth, &v.Device, &v.Address, &v.UserAgent, &created, &expires, &idle, &revokedAt, &v.Confirmation)
 	if err != nil {
 		return issuer.Session{}, err
 	}

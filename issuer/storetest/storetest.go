@@ -41,6 +41,7 @@ func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 		test func(*testing.T, issuer.Store)
 	}{
 		{"what is created can be read", createAndGet},
+		{"what a session is bound to is kept", confirmation},
 		{"times are cut off at the microsecond", truncation},
 		{"hostile text survives", hostileText},
 		{"text is compared byte by byte", exactText},
@@ -140,6 +141,7 @@ func createAndGet(t *testing.T, st issuer.Store) {
 	s.Email, s.ACR, s.Device, s.Address, s.UserAgent = "alice@example.com", "mfa", "phone", "127.0.0.1", "agent"
 	s.Claims = json.RawMessage(`{"plan": "gold", "n":[1,2.50,9007199254740993], "<é>":"\u00e9", "a":null}`)
 	s.IdleUntil = s.CreatedAt.Add(time.Minute)
+	s.Confirmation = "x5t#S256:" + strings.Repeat("_x-", 14) + "A"
 	create(t, st, s)
 	equal(t, get(t, st, s.ID), s)
 
@@ -147,6 +149,36 @@ func createAndGet(t *testing.T, st issuer.Store) {
 	bare.Scopes, bare.UserID = nil, "user123"
 	create(t, st, bare)
 	equal(t, get(t, st, bare.ID), bare)
+}
+
+// confirmation: a session that forgets what it is bound to is anybody's.
+func confirmation(t *testing.T, st issuer.Store) {
+	ctx := t.Context()
+	key, certificate := session("alice"), session("alice")
+	key.Confirmation, certificate.Confirmation = "jkt:"+newID()+newID()[1:], "x5t#S256:"+newID()+newID()[1:]
+	create(t, st, key)
+	for _, s := range []issuer.Session{key, certificate} {
+		if s.ID == certificate.ID {
+			if _, err := st.Replace(ctx, s); err != nil {
+				t.Fatalf("Replace: %v", err)
+			}
+		}
+		if ok, err := st.Rotate(ctx, s.ID, 0, issuer.Rotation{Generation: 1, KeyID: "k2", RotatedAt: now()}); !ok || err != nil {
+			t.Fatalf("Rotate = %v, %v, want true", ok, err)
+		}
+		all, err := st.List(ctx, "alice", now())
+		if err != nil || len(all) != 1 || all[0].Confirmation != s.Confirmation {
+			t.Errorf("List = %d sessions, %v, want one of Confirmation %q", len(all), err, s.Confirmation)
+		}
+	}
+	if err := st.Revoke(ctx, certificate.ID, now()); err != nil {
+		t.Fatalf("Revoke: %v", err)
+	}
+	for _, s := range []issuer.Session{key, certificate} { // both were revoked
+		if got := get(t, st, s.ID).Confirmation; got != s.Confirmation {
+			t.Errorf("the Confirmation is %q, want %q", got, s.Confirmation)
+		}
+	}
 }
 
 // truncation: rounding up would let a session outlive its end by clocks that
@@ -307,7 +339,9 @@ func copies(t *testing.T, st issuer.Store) {
 
 func compareAndSwap(t *testing.T, st issuer.Store) {
 	ctx := t.Context()
-	s := create(t, st, session("alice"))
+	s := session("alice")
+	s.Confirmation = "jkt:" + strings.Repeat("x", 43)
+	create(t, st, s)
 	at := now().Add(time.Second)
 	first := issuer.Rotation{Generation: 1, KeyID: "k2", RotatedAt: at, RetryHash: bytes.Repeat([]byte{5}, 32), IdleUntil: at.Add(time.Minute)}
 	for _, from := range []uint64{1, 2, 1 << 40} {
