@@ -89,7 +89,7 @@ func (b *browser) cors(w http.ResponseWriter, r *http.Request, allow string) boo
 	}
 	if !asks {
 		if known {
-			h.Set("Access-Control-Expose-Headers", "Date, Retry-After, WWW-Authenticate")
+			h.Set("Access-Control-Expose-Headers", "Date, DPoP-Nonce, Retry-After, WWW-Authenticate")
 		}
 		return false
 	}
@@ -103,7 +103,7 @@ func (b *browser) cors(w http.ResponseWriter, r *http.Request, allow string) boo
 		return true
 	}
 	h.Set("Access-Control-Allow-Methods", allow)
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, DPoP, Idempotency-Key")
 	h.Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 	return true

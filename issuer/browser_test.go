@@ -325,7 +325,7 @@ func TestCORS(t *testing.T) {
 			assert.Equal(t, origin, r.header.Get("Access-Control-Allow-Origin"))
 			assert.Equal(t, credentials, r.header.Get("Access-Control-Allow-Credentials"))
 			assert.Equal(t, "POST", r.header.Get("Access-Control-Allow-Methods"))
-			assert.Equal(t, "Authorization, Content-Type, Idempotency-Key", r.header.Get("Access-Control-Allow-Headers"))
+			assert.Equal(t, "Authorization, Content-Type, DPoP, Idempotency-Key", r.header.Get("Access-Control-Allow-Headers"))
 			assert.Contains(t, r.header.Values("Vary"), "Origin")
 			assert.Equal(t, "DELETE, GET, HEAD", preflight(origin, "DELETE", "/auth/sessions").header.Get("Access-Control-Allow-Methods"))
 			assert.Equal(t, 403, preflight(origin, "POST", "/auth/nothing").status)

@@ -54,6 +54,17 @@ type Client struct {
 	// MayIntrospect lets a confidential client use POST /introspect for the
 	// tokens of all clients.
 	MayIntrospect bool
+
+	// DPoPBound refuses the client's requests for tokens without a proof
+	// (dpop_bound_access_tokens; RFC 9449, Section 5.2). It needs Config.DPoP.
+	DPoPBound bool
+
+	// CertificateBound binds all tokens of the client to the certificate of its
+	// TLS connections (tls_client_certificate_bound_access_tokens; RFC 8705,
+	// Section 3.4): a request for tokens without one is refused, and proofs are
+	// not looked at. Of a client that is looked up it needs
+	// Config.ClientCertificate.
+	CertificateBound bool
 }
 
 // String names the client and hides its secrets.
@@ -125,6 +136,12 @@ func newClient(c Client, o *oauth) (*client, []error) {
 	}
 	if c.MayIntrospect && !o.introspection {
 		wrong("MayIntrospect, and Config.Introspection is not set")
+	}
+	switch {
+	case c.DPoPBound && c.CertificateBound:
+		wrong("DPoPBound and CertificateBound; a session is bound to one of them")
+	case c.DPoPBound && !o.dpop:
+		wrong("DPoPBound, and Config.DPoP is not set")
 	}
 	if k.public() {
 		if slices.Contains(c.Grants, GrantClientCredentials) {
@@ -212,6 +229,9 @@ func (i *Issuer) client(ctx context.Context, id string) (*client, error) {
 		return nil, storeFailed("look up a client", errors.New("LookupClient returned another one"))
 	}
 	c, mistakes := newClient(found, i.oauth)
+	if found.CertificateBound && i.c.ClientCertificate == nil {
+		mistakes = append(mistakes, fmt.Errorf("client %q: CertificateBound, for which one that is looked up needs Config.ClientCertificate", id))
+	}
 	if len(mistakes) > 0 {
 		return nil, storeFailed("look up a client", errors.Join(mistakes...))
 	}

@@ -50,6 +50,11 @@ type CodeRequest struct {
 	AuthTime time.Time
 
 	Device string // a name for the session; may be empty without BindDevice
+
+	// DPoPJKT is "dpop_jkt", the thumbprint of the key that the proof at /token
+	// must have then (RFC 9449, Section 10). It may be empty, and is not looked
+	// at without Config.DPoP.
+	DPoPJKT string
 }
 
 // codeContent is what a code says, in its encrypted part.
@@ -65,8 +70,9 @@ type codeContent struct {
 	Claims    json.RawMessage `json:"m,omitempty"`
 	Scopes    []string        `json:"s,omitempty"`
 	Device    string          `json:"n,omitempty"`
-	AuthTime  int64           `json:"t"` // in microseconds
-	Expires   int64           `json:"x"` // in microseconds
+	Key       string          `json:"j,omitempty"` // the thumbprint of the key that must be proven
+	AuthTime  int64           `json:"t"`           // in microseconds
+	Expires   int64           `json:"x"`           // in microseconds
 }
 
 // CheckRedirect reports whether a client may have codes sent to a redirect URI:
@@ -106,8 +112,8 @@ func (i *Issuer) codeClient(ctx context.Context, clientID, redirectURI string) (
 // into a code of 4096 bytes.
 //
 // A failure is a *jwterrors.Error: what CheckRedirect says, and then nothing is
-// sent to the redirect URI; a RequestInvalid for a challenge that is not S256; a
-// ScopeInvalid; a TokenGenerationError for a User that cannot be. GrantCode is
+// sent to the redirect URI; a RequestInvalid for a challenge that is not S256, or a
+// DPoPJKT that is no thumbprint; a ScopeInvalid; a TokenGenerationError for a User that cannot be. GrantCode is
 // safe for concurrent use.
 func (i *Issuer) GrantCode(ctx context.Context, r CodeRequest) (code string, err error) {
 	c, err := i.codeClient(ctx, r.ClientID, r.RedirectURI)
@@ -116,6 +122,11 @@ func (i *Issuer) GrantCode(ctx context.Context, r CodeRequest) (code string, err
 	}
 	if r.CodeChallengeMethod != "S256" || len(r.CodeChallenge) != 43 || !isBase64URL(r.CodeChallenge) {
 		return "", refused(jwterrors.RequestInvalid, "code_challenge is not that of code_challenge_method S256")
+	}
+	if i.proofs == nil {
+		r.DPoPJKT = ""
+	} else if r.DPoPJKT != "" && (len(r.DPoPJKT) != 43 || !isBase64URL(r.DPoPJKT)) {
+		return "", refused(jwterrors.RequestInvalid, "dpop_jkt is not the SHA-256 thumbprint of a key")
 	}
 	granted, ok := grant(keep(c.Scopes, r.User.Scopes), r.Scope)
 	if !ok {
@@ -142,7 +153,7 @@ func (i *Issuer) GrantCode(ctx context.Context, r CodeRequest) (code string, err
 	}
 	code, err = i.seal(codeContent{
 		SID: random(16), Client: c.ID, Redirect: r.RedirectURI, Challenge: r.CodeChallenge,
-		Subject: s.Subject, Email: s.Email, UserID: s.UserID, ACR: s.ACR, Claims: s.Claims, Scopes: granted, Device: clip(r.Device),
+		Subject: s.Subject, Email: s.Email, UserID: s.UserID, ACR: s.ACR, Claims: s.Claims, Scopes: granted, Device: clip(r.Device), Key: r.DPoPJKT,
 		AuthTime: at.UnixMicro(), Expires: now.Add(lifetime).UnixMicro(),
 	})
 	if err == nil && len(code) > maxCode {
@@ -222,9 +233,9 @@ func isVerifier(s string) bool {
 
 // tokenByCode answers an authorization code (RFC 6749, Section 4.1.3) with the
 // first tokens of a session. The store, which takes an ID once, is what decides
-// between two uses of a code. A use that lacks the verifier or is another
-// client's ends nothing: it would be a logout for who finds a code in a log.
-func (i *Issuer) tokenByCode(r *http.Request, form url.Values, c *client, ask narrowing) (any, error) {
+// between two uses of a code. A use that lacks the verifier or the key, or is another
+// client's, ends nothing: it would be a logout for who finds a code in a log.
+func (i *Issuer) tokenByCode(r *http.Request, form url.Values, c *client, binding string, ask narrowing) (any, error) {
 	code, verifier := form.Get("code"), form.Get("code_verifier")
 	if code == "" || form.Get("redirect_uri") == "" || !isVerifier(verifier) {
 		return nil, refused(jwterrors.RequestInvalid, "code, redirect_uri or a code_verifier of 43 to 128 characters is missing")
@@ -243,6 +254,9 @@ func (i *Issuer) tokenByCode(r *http.Request, form url.Values, c *client, ask na
 		return nil, refused(jwterrors.GrantInvalid, "redirect_uri is not that of the authorization request")
 	case subtle.ConstantTimeCompare([]byte(content.Challenge), []byte(challenge)) != 1:
 		return nil, refused(jwterrors.GrantInvalid, "code_verifier is not that of the code_challenge")
+	case content.Key != "" && binding != byKey+":"+content.Key:
+		e := Event{Subject: content.Subject, ClientID: c.ID, Address: address(r)}
+		return nil, i.proofRefused(e, refused(jwterrors.ProofInvalid, "the code is bound to a key, which is not proven"))
 	}
 	ctx := r.Context()
 	if now.UnixMicro() >= content.Expires {
@@ -256,7 +270,7 @@ func (i *Issuer) tokenByCode(r *http.Request, form url.Values, c *client, ask na
 	s := Session{
 		ID: content.SID, Seed: seed, KeyID: i.masters.first, Subject: content.Subject, ClientID: c.ID, Scopes: content.Scopes,
 		Email: content.Email, UserID: content.UserID, Claims: content.Claims, ACR: content.ACR, AuthTime: micros(content.AuthTime),
-		Device: content.Device, Address: clip(address(r)), UserAgent: clip(r.UserAgent()),
+		Confirmation: binding, Device: content.Device, Address: clip(address(r)), UserAgent: clip(r.UserAgent()),
 		CreatedAt: now, RotatedAt: now, ExpiresAt: now.Add(i.c.RefreshTTL), IdleUntil: i.idleUntil(now),
 	}
 	shown := s // as the access token says

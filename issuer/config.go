@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -82,6 +83,20 @@ type Config struct {
 	// its context ends after MaxLoginTime. It may be nil where Routes.Login is
 	// RouteOff.
 	Authenticate func(ctx context.Context, c Credentials) (User, error)
+
+	// DPoP lets clients bind their tokens to a key (RFC 9449). Nil means that
+	// proofs are not looked at: the "token_type" of the answer tells clients.
+	// Sessions that were bound before are refused then.
+	DPoP *DPoP
+
+	// ClientCertificate returns the certificate that the client of a request
+	// has proven to hold in its TLS handshake, or nil where there is none: for
+	// a service behind a proxy, which must overwrite what a client could send
+	// in its place. An error is answered with ProofInvalid. It matters for
+	// clients that are CertificateBound, and runs concurrently. Nil means that of
+	// the connection, which the tls.Config must ask for: RequestClientCert will
+	// do, since the certificate is no identity here (RFC 8705, Section 3).
+	ClientCertificate func(*http.Request) (*x509.Certificate, error)
 
 	// Reload is asked at every refresh who the user of a session is by now.
 	// An error with the reason SessionRevoked, CredentialsInvalid or
@@ -189,8 +204,8 @@ type Config struct {
 	// requires it.
 	AuthorizationEndpoint string
 
-	// PublicURL is the URL that clients know Prefix by, for the metadata. Zero
-	// means Prefix at the host of Issuer.
+	// PublicURL is the URL that clients know Prefix by, for the metadata and the
+	// "htu" of proofs. Zero means Prefix at the host of Issuer.
 	PublicURL string
 
 	// ScopesSupported is for the metadata alone (RFC 8414, Section 2).
@@ -367,15 +382,29 @@ func New(c Config) (*Issuer, error) {
 	c.Limits = limits
 	b, more := newBrowser(c.Cookie, c.Origins)
 	mistakes = append(append(mistakes, errs...), more...)
+	proofs, errs := newChecker(c.DPoP, c.publicURL(), c.Now)
+	mistakes = append(mistakes, errs...)
 
 	if len(mistakes) > 0 {
 		return nil, errors.Join(mistakes...)
 	}
 	c.Clients = nil    // oauth has digests
 	c.MasterKeys = nil // masters has copies; nothing else needs them
-	i := &Issuer{c: c, masters: masters, claims: firstClaims(c.Issuer, c.Audience), renamed: renamed, browser: b, oauth: oauth}
+	if c.DPoP != nil {
+		c.DPoP = &DPoP{Required: c.DPoP.Required} // proofs has the rest
+	}
+	i := &Issuer{c: c, masters: masters, claims: firstClaims(c.Issuer, c.Audience), renamed: renamed, browser: b, oauth: oauth, proofs: proofs}
 	i.routes()
 	return i, nil
+}
+
+// publicURL returns the URL that clients know Prefix by, if c is in order.
+func (c *Config) publicURL() string {
+	u, err := url.Parse(c.Issuer)
+	if c.PublicURL != "" || err != nil {
+		return c.PublicURL
+	}
+	return u.Scheme + "://" + u.Host + c.Prefix
 }
 
 // checkIssuer takes one spelling of an issuer, since verifiers compare strings.

@@ -22,10 +22,10 @@
 //	POST   /auth/login                 {"username" or "email", "password", "device", "scope"}: tokens
 //	POST   /auth/signup                the same, and what the service asks for: 201 and tokens; only with Register
 //	POST   /auth/refresh               {"refresh_token"} and an Idempotency-Key that may be missing: tokens
-//	POST   /auth/logout                {"refresh_token"}, a bearer token that may have expired, or both: 204
-//	GET    /auth/sessions              bearer token: the user's sessions
-//	DELETE /auth/sessions/{id}         bearer token: 204
-//	DELETE /auth/sessions?others=true  bearer token: 204
+//	POST   /auth/logout                {"refresh_token"}, an access token that may have expired, or both: 204
+//	GET    /auth/sessions              access token: the user's sessions
+//	DELETE /auth/sessions/{id}         access token: 204
+//	DELETE /auth/sessions?others=true  access token: 204
 //	GET    /auth/.well-known/jwks.json the public keys
 //
 // Each of the JSON routes can be moved and switched off (Routes), the members of
@@ -101,6 +101,32 @@
 // signed before the counter moves, so that what can fail fails while nothing has
 // changed. Replay is decided before that, so that it does not go unseen.
 //
+// # Bound tokens
+//
+// With [Config.DPoP] a client that sends a proof with a login, a signup, a code or a
+// refresh gets tokens that are bound to its key (RFC 9449): the answer says
+// "token_type":"DPoP", the access token has the claim "cnf", and the session its
+// Confirmation. Without a proof it gets Bearer tokens, unless [DPoP.Required] or
+// [Client.DPoPBound] refuses that. A client that is CertificateBound gets tokens for
+// its TLS certificate instead (RFC 8705). What then holds:
+//
+//	a refresh of a bound session      the same key or certificate, or AUTH_PROOF_INVALID: nothing is
+//	                                  rotated or revoked, however old the refresh token is
+//	the same, of a client with a      a proof of any key, or any certificate: it has authenticated
+//	secret
+//	a refresh of an unbound session   a proof binds the access token alone; the session stays unbound
+//	a session that was bound, when    refused: it does not become anybody's
+//	DPoP is not set any more
+//	/sessions, /logout with a bound   Authorization: DPoP, and a proof for this token; as Bearer, or with
+//	access token                      another key, refused
+//	/logout with a refresh token,     no proof, as ever: they end a session, or look at it
+//	/revoke and /introspect
+//
+// A proof is looked at first: one that is wrong costs no password check and no
+// attempt, and one that lacks a nonce counts nowhere. The "htu" of a proof begins
+// with [Config.PublicURL]. Several processes share [DPoP.Replays] and
+// [DPoP.NonceSecret].
+//
 // # Operating
 //
 // Signing keys. Make one with [GenerateKeyPEM], keep it where secrets are, and read it
@@ -153,6 +179,7 @@
 //	EventLostWrite                  any: the store has lost what it said was written
 //	EventLateRetry                  a rise: answers get lost on their way
 //	EventLoginFailed, EventLimited  a rise: somebody tries passwords, or ClientAddress is not set
+//	EventProofRefused               with a SessionID: its token is with somebody who lacks the key
 //	Event.Err                       any: a session that was to end may live on; call RevokeSession again
 //	EventQueue.Dropped              any: the audit log has a hole; a larger Size or a faster Handle mends it
 //	Config.Logger, at Error         what was answered with 5xx, with its cause
@@ -209,6 +236,18 @@
 //	2      a resource is one of the audiences, may be given several times, and narrows "aud";
 //	       else invalid_target: TestAResourceNarrowsTheAudience
 //
+// # RFC 8705, rule by rule
+//
+//	3      tokens of a client that is CertificateBound are for the certificate of its request:
+//	       TestTokensAreBoundToACertificate, TestACertificateIsNeeded
+//	3.1    cnf has x5t#S256: TestTokensAreBoundToACertificate
+//	3.2    introspection shows it: TestTokensAreBoundToACertificate
+//	3.3    the metadata say so: TestTheMetadataSayThatTokensAreBoundToCertificates
+//	3.4    it is up to the client's registration: TestACertificateIsNeeded
+//	4      the refresh tokens of a public client are bound, too:
+//	       TestTheSessionsOfAPublicClientAreBoundToItsCertificate
+//	6.5    a proxy's word for it is the caller's to read: TestTheCertificateThatAProxyPassesOn
+//
 // # RFC 9068, rule by rule
 //
 //	2.1    typ is at+jwt: TestALoginAnswersTokens, TestAClientGetsATokenForItself
@@ -221,6 +260,37 @@
 //	       TestARefreshTokenIsNoAccessToken
 //	5      users and clients share the namespace of sub: the caller keeps the IDs apart. What a
 //	       user alone may do needs a session: TestAClientGetsATokenForItself
+//
+// # RFC 9449, rule by rule
+//
+//	4.3    a proof is refused for each thing that is wrong with it, and htu is compared in one
+//	       spelling: TestAProofThatIsWrong, TestTheURLOfAProof
+//	5      a proof binds the access token, and the refresh token of a public client: token_type is
+//	       DPoP: TestEveryGrantBindsItsTokens, TestWithoutAProofTokensAreBearer,
+//	       TestAStolenRefreshTokenIsWorthNothing, TestAConfidentialClientMayChangeItsKey,
+//	       TestProofsAreNotLookedAtUnlessTheConfigSaysSo
+//	5.1    dpop_signing_alg_values_supported: TestTheMetadataSayHowProofsAreSigned
+//	5.2    a client may be registered for bound tokens alone: TestAProofIsRequired
+//	6.1    cnf has jkt, and no more: TestEveryGrantBindsItsTokens
+//	6.2    introspection shows it: TestIntrospectionOfBoundTokens
+//	7.1    at routes with an access token: the scheme DPoP, a proof with ath, the same key:
+//	       TestABoundTokenNeedsAProofAtTheIssuersRoutes
+//	7.2    a bound token is refused as Bearer: TestABoundTokenNeedsAProofAtTheIssuersRoutes
+//	8      use_dpop_nonce with DPoP-Nonce, 400 at /token: TestTheNoncesOfTheIssuer
+//	8.2    the next nonce comes with a good answer, before the old one ends: TestTheNoncesOfTheIssuer
+//	9      401 at routes with an access token: TestTheNoncesOfTheIssuer
+//	10     dpop_jkt binds a code: TestACodeIsBoundToAKey
+//	11.1   a proof is for one use, at all processes with Replays: TestAProofIsForOneUse,
+//	       TestReplaysOfTheCallers
+//	11.2   proofs made in advance are over when their nonce is: TestTheNoncesOfTheIssuer
+//	11.3   no proof without a nonce, where one is required: TestTheNoncesOfTheIssuer
+//	11.5   typ is dpop+jwt: TestAProofThatIsWrong
+//	11.6   asymmetric algorithms alone, of a list: TestAProofThatIsWrong,
+//	       TestTheMetadataSayHowProofsAreSigned
+//	11.7   htm and htu are those of the request: TestAProofThatIsWrong
+//	11.8   a token is refused with another key than its own, and a proof with another token:
+//	       TestAStolenRefreshTokenIsWorthNothing, TestABoundTokenNeedsAProofAtTheIssuersRoutes
+//	11.9   a stolen code needs the key: TestACodeIsBoundToAKey
 //
 // # RFC 9700, rule by rule
 //

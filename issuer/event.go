@@ -28,6 +28,11 @@ const (
 	EventOtherDevice EventKind = "other_device" // a refresh token came with another device than its session's
 	EventRevoked     EventKind = "revoked"      // a session was revoked for another reason
 	EventLogout      EventKind = "logout"       // a session was ended by its user
+
+	// EventProofRefused: a proof of possession was wrong, or missing where it is
+	// needed, and nothing has changed; see Config.DPoP. With a SessionID, a token
+	// of that session came from somebody who lacks its key or certificate.
+	EventProofRefused EventKind = "proof_refused"
 )
 
 // An Event is something that an audit log should have, told when it has happened

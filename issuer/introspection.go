@@ -25,7 +25,7 @@ type DenialReader interface {
 // are in Unix seconds.
 type introspection struct {
 	Active    bool            `json:"active"`
-	TokenType string          `json:"token_type,omitempty"` // Bearer, or refresh_token
+	TokenType string          `json:"token_type,omitempty"` // Bearer, DPoP, or refresh_token
 	ClientID  string          `json:"client_id,omitempty"`
 	Scope     string          `json:"scope,omitempty"`
 	Subject   string          `json:"sub,omitempty"`
@@ -37,6 +37,7 @@ type introspection struct {
 	SessionID string          `json:"sid,omitempty"`
 	AuthTime  int64           `json:"auth_time,omitempty"`
 	ACR       string          `json:"acr,omitempty"`
+	Confirm   json.RawMessage `json:"cnf,omitempty"` // RFC 9449, Section 6.2; RFC 8705, Section 3.2
 }
 
 // introspect answers POST /introspect. It changes nothing: a replayed refresh
@@ -80,6 +81,7 @@ func (i *Issuer) introspectRefreshToken(ctx context.Context, t refreshToken) (in
 		Active: true, TokenType: "refresh_token", ClientID: s.ClientID, Scope: strings.Join(s.Scopes, " "), Subject: s.Subject,
 		Issuer: i.c.Issuer, Audience: appendString(nil, i.c.Issuer), // a token for this issuer alone, and for no API
 		Expiry: s.end().Unix(), IssuedAt: s.RotatedAt.Unix(), SessionID: s.ID, AuthTime: s.AuthTime.Unix(), ACR: s.ACR,
+		Confirm: asClaim(s.Confirmation),
 	}, nil
 }
 
@@ -92,10 +94,15 @@ func (i *Issuer) introspectAccessToken(ctx context.Context, token string) (intro
 		s, _ := jws.String(claims.Members[name])
 		return s
 	}
+	confirmation, err := ofClaim(claims.Members["cnf"])
+	if err != nil {
+		return introspection{}, nil
+	}
 	a := introspection{
-		Active: true, TokenType: "Bearer", ClientID: text("client_id"), Scope: text("scope"), Subject: claims.Subject,
+		Active: true, TokenType: tokenType(confirmation), ClientID: text("client_id"), Scope: text("scope"), Subject: claims.Subject,
 		Issuer: claims.Issuer, Audience: claims.Members["aud"], Expiry: claims.Expiry.Unix(), IssuedAt: claims.IssuedAt.Unix(),
 		ID: claims.ID, SessionID: text("sid"), ACR: text("acr"),
+		Confirm: asClaim(confirmation),
 	}
 	_ = json.Unmarshal(claims.Members["auth_time"], &a.AuthTime) // absent for client_credentials
 	if a.SessionID != "" {

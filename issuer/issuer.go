@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/dpop"
 )
 
 // An Issuer is the http.Handler of all routes below Config.Prefix. Make one with
@@ -20,7 +21,8 @@ type Issuer struct {
 	renamed map[string]string // names of members on the wire that are not the default ones
 	browser *browser
 	mux     *http.ServeMux
-	oauth   *oauth // nil when there are no clients
+	oauth   *oauth        // nil when there are no clients
+	proofs  *dpop.Checker // nil without Config.DPoP
 }
 
 // An endpoint answers one method of one route, or returns why it refuses to.

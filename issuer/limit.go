@@ -77,8 +77,8 @@ type Limits struct {
 	Account, Address Budget
 
 	// Refresh is the budget of one address for refreshes that are refused, and
-	// for whatever is refused at /token; what succeeds does not count. Zero
-	// means that there is no limit.
+	// for whatever is refused at /token; what succeeds does not count, nor does
+	// what is to come again with a nonce. Zero means that there is no limit.
 	Refresh Budget
 
 	// Limiter counts. Nil means a MemoryLimiter, so that each process counts
@@ -255,7 +255,7 @@ func (i *Issuer) limitRefresh(e endpoint) endpoint {
 			return err
 		}
 		err = e(w, r)
-		if took && (err == nil || jwterrors.ReasonOf(err).Status() >= http.StatusInternalServerError) {
+		if took && (err == nil || errors.Is(err, jwterrors.ProofNonceRequired) || jwterrors.ReasonOf(err).Status() >= http.StatusInternalServerError) {
 			ctx, cancel := finishing(r.Context())
 			defer cancel()
 			i.give(ctx, key, 1, b)

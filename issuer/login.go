@@ -26,6 +26,10 @@ func (i *Issuer) login(w http.ResponseWriter, r *http.Request) error {
 	if err := i.checkDevice(c.Device); err != nil {
 		return err
 	}
+	binding, err := i.loginBinding(w, r) // which is no attempt
+	if err != nil {
+		return err
+	}
 	started := i.c.Now() // before Authenticate looks at an account that may be revoked meanwhile
 	ctx, cancel := context.WithTimeout(r.Context(), MaxLoginTime)
 	defer cancel()
@@ -43,7 +47,7 @@ func (i *Issuer) login(w http.ResponseWriter, r *http.Request) error {
 		i.tell(Event{Kind: EventLoginFailed, Reason: reason, ClientID: i.c.ClientID, Address: c.Address, Account: i.shown(c)})
 		return err
 	}
-	t, err := i.begin(ctx, started, user, body["scope"], c.Device, c.Address, r.UserAgent())
+	t, err := i.begin(ctx, started, user, body["scope"], binding, c.Device, c.Address, r.UserAgent())
 	if err != nil {
 		return err
 	}
@@ -51,7 +55,7 @@ func (i *Issuer) login(w http.ResponseWriter, r *http.Request) error {
 }
 
 // begin starts the session of a login that started at the time given.
-func (i *Issuer) begin(ctx context.Context, started time.Time, u User, scope string, device, address, agent string) (Tokens, error) {
+func (i *Issuer) begin(ctx context.Context, started time.Time, u User, scope, binding, device, address, agent string) (Tokens, error) {
 	now := i.c.Now()
 	if now.Sub(started) > MaxLoginTime {
 		return Tokens{}, storeFailed("authenticate", fmt.Errorf("it took longer than %v", MaxLoginTime))
@@ -64,7 +68,7 @@ func (i *Issuer) begin(ctx context.Context, started time.Time, u User, scope str
 	rand.Read(seed)
 	s := Session{
 		ID: random(16), Seed: seed, KeyID: i.masters.first,
-		ClientID: i.c.ClientID, Scopes: granted, AuthTime: started,
+		ClientID: i.c.ClientID, Scopes: granted, AuthTime: started, Confirmation: binding,
 		Device: clip(device), Address: clip(address), UserAgent: clip(agent),
 		CreatedAt: now, RotatedAt: now, ExpiresAt: now.Add(i.c.RefreshTTL), IdleUntil: i.idleUntil(now),
 	}

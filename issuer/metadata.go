@@ -48,6 +48,12 @@ func newMetadata(c *Config, o *oauth, keys bool) *metadata {
 		doc["introspection_endpoint"] = o.public + "/introspect"
 		doc["introspection_endpoint_auth_methods_supported"] = []string{"client_secret_basic", "client_secret_post"}
 	}
+	if c.DPoP != nil {
+		doc["dpop_signing_alg_values_supported"] = c.DPoP.algorithms() // RFC 9449, Section 5.1
+	}
+	if slices.ContainsFunc(c.Clients, func(k Client) bool { return k.CertificateBound }) || c.LookupClient != nil && c.ClientCertificate != nil {
+		doc["tls_client_certificate_bound_access_tokens"] = true // RFC 8705, Section 3.3
+	}
 	body, _ := json.Marshal(doc) // strings always marshal
 	sum := sha256.Sum256(body)
 	return &metadata{body, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}

@@ -25,6 +25,7 @@ type oauth struct {
 	clients       map[string]*client
 	grants        []string
 	introspection bool
+	dpop          bool // whether clients can be DPoPBound
 	loginClient   string
 	public        string // the URL of Prefix
 	issuerPath    string // of Config.Issuer, without a slash at its end
@@ -69,10 +70,11 @@ func newOAuth(c *Config) (*oauth, []error) {
 		}
 	}
 
-	o := &oauth{clients: map[string]*client{}, grants: c.Grants, introspection: c.Introspection, loginClient: c.ClientID, public: c.PublicURL}
+	o := &oauth{
+		clients: map[string]*client{}, grants: c.Grants, introspection: c.Introspection, dpop: c.DPoP != nil, loginClient: c.ClientID, public: c.publicURL(),
+	}
 	if u, err := url.Parse(c.Issuer); err == nil {
 		o.issuerPath = strings.TrimSuffix(u.Path, "/")
-		o.public = orDefault(o.public, u.Scheme+"://"+u.Host+c.Prefix)
 	}
 	confidential, public := c.LookupClient != nil, c.LookupClient != nil
 	for n, registered := range c.Clients {

@@ -25,7 +25,7 @@ func (i *Issuer) answerWith(s *Session, first []byte, now time.Time) (Tokens, er
 		return Tokens{}, err
 	}
 	return Tokens{
-		AccessToken: access, TokenType: "Bearer", ExpiresIn: expiresIn,
+		AccessToken: access, TokenType: tokenType(s.Confirmation), ExpiresIn: expiresIn,
 		RefreshExpiresIn: max(int64(s.end().Sub(now)/time.Second), 0), Scope: strings.Join(s.Scopes, " "),
 	}, nil
 }
@@ -49,7 +49,13 @@ func (i *Issuer) refreshRoute(w http.ResponseWriter, r *http.Request) error {
 	if len(keys) > 1 || len(keys) == 1 && len(keys[0]) > 255 {
 		return refused(jwterrors.RequestInvalid, "Idempotency-Key is given twice or is longer than 255 bytes")
 	}
-	t, err := i.refresh(r.Context(), token, strings.Join(keys, ""), i.c.ClientID, body["device"], address(r), narrowing{})
+	binding, err := i.loginBinding(w, r)
+	if err != nil {
+		return err
+	}
+	t, err := i.refresh(r.Context(), refreshRequest{
+		token: token, retryKey: strings.Join(keys, ""), clientID: i.c.ClientID, binding: binding, device: body["device"], address: address(r),
+	})
 	if err != nil {
 		return err
 	}
@@ -72,15 +78,25 @@ var errOtherDevice = errors.New("the refresh token is another device's")
 // was faster.
 const maxReads = 8
 
+// A refreshRequest is what a refresh goes by.
+type refreshRequest struct {
+	token, retryKey string
+	clientID        string
+	confidential    bool   // whether the client has authenticated with a secret
+	binding         string // what the client has proven to hold
+	device, address string
+	ask             narrowing
+}
+
 // refresh answers a refresh token, as the package documentation says.
-func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, device, address string, ask narrowing) (Tokens, error) {
-	t, err := parseRefreshToken(presented)
+func (i *Issuer) refresh(ctx context.Context, r refreshRequest) (Tokens, error) {
+	t, err := parseRefreshToken(r.token)
 	if err != nil {
 		return Tokens{}, err
 	}
 	var retry []byte
-	if retryKey != "" {
-		sum := sha256.Sum256([]byte(retryKey))
+	if r.retryKey != "" {
+		sum := sha256.Sum256([]byte(r.retryKey))
 		retry = sum[:]
 	}
 	for range maxReads {
@@ -97,20 +113,24 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, dev
 			return Tokens{}, refused(jwterrors.SessionRevoked, "the session was revoked")
 		case s.expired(now):
 			return Tokens{}, refused(jwterrors.RefreshTokenExpired, "the session has ended")
-		case s.ClientID != clientID:
+		case s.ClientID != r.clientID:
 			return Tokens{}, refused(jwterrors.RefreshTokenInvalid, "the refresh token is another client's")
-		case i.c.BindDevice && clip(device) != s.Device:
-			i.tell(i.about(EventOtherDevice, &s, jwterrors.RefreshTokenInvalid, address))
+		case i.c.BindDevice && clip(r.device) != s.Device:
+			i.tell(i.about(EventOtherDevice, &s, jwterrors.RefreshTokenInvalid, r.address))
 			return Tokens{}, &jwterrors.Error{Reason: jwterrors.RefreshTokenInvalid, Err: errOtherDevice}
+		case !s.heldBy(r.binding, r.confidential):
+			// Before anything is decided: who lacks the key is no owner, whose
+			// session nobody else may end, not even with an old token of it.
+			return Tokens{}, i.proofRefused(i.about("", &s, "", r.address), refused(jwterrors.ProofInvalid, "the session is bound to what was not proven"))
 		}
 		v := decide(&s, t.generation, retry, now, i.c.Grace)
 		if v == rotate && i.c.InsecureNoRotation {
 			v = stay
 		}
 		if v == replay { // to be seen also while the rest of this fails
-			return Tokens{}, i.endReplayed(ctx, &s, address)
+			return Tokens{}, i.endReplayed(ctx, &s, r.address)
 		}
-		if err := i.reload(ctx, &s, address); err != nil {
+		if err := i.reload(ctx, &s, r.address); err != nil {
 			return Tokens{}, err
 		}
 		at := now
@@ -120,8 +140,9 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, dev
 		next := Rotation{
 			Generation: s.Generation + 1, KeyID: i.masters.first, RotatedAt: at, RetryHash: retry, IdleUntil: i.idleUntil(at),
 		}
-		after := s // the session as it will be
-		if after.Scopes, err = ask.narrow(s.Scopes); err != nil {
+		after := s // the session as it will be, and the access token bound to what was proven now
+		after.Confirmation = r.binding
+		if after.Scopes, err = r.ask.narrow(s.Scopes); err != nil {
 			return Tokens{}, err
 		}
 		switch v {
@@ -135,7 +156,7 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, dev
 			return Tokens{}, refused(jwterrors.RefreshTokenExpired, "the session is about to end")
 		}
 		// What can fail fails before anything has changed.
-		answer, err := i.answerWith(&after, orFirst(ask.first, i.claims), now)
+		answer, err := i.answerWith(&after, orFirst(r.ask.first, i.claims), now)
 		if err != nil {
 			return Tokens{}, err
 		}
@@ -144,13 +165,13 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, dev
 		}
 		switch v {
 		case young, concurrent:
-			i.tell(i.about(EventRepeat, &s, "", address))
+			i.tell(i.about(EventRepeat, &s, "", r.address))
 			return answer, nil
 		case stay:
-			i.tell(i.about(EventRefresh, &s, "", address))
+			i.tell(i.about(EventRefresh, &s, "", r.address))
 			return answer, nil
 		case late:
-			i.tell(i.about(EventLateRetry, &s, "", address))
+			i.tell(i.about(EventLateRetry, &s, "", r.address))
 			return answer, nil
 		}
 		ok, err := i.c.Store.Rotate(ctx, s.ID, s.Generation, next)
@@ -162,9 +183,9 @@ func (i *Issuer) refresh(ctx context.Context, presented, retryKey, clientID, dev
 		}
 		if v == ahead {
 			i.c.Logger.Error("issuer: the store has lost a write", "sid", s.ID, "generation", s.Generation, "presented", t.generation)
-			i.tell(i.about(EventLostWrite, &s, "", address))
+			i.tell(i.about(EventLostWrite, &s, "", r.address))
 		}
-		i.tell(i.about(EventRefresh, &s, "", address))
+		i.tell(i.about(EventRefresh, &s, "", r.address))
 		return answer, nil
 	}
 	return Tokens{}, storeFailed("rotate a refresh token", errors.New("other requests were faster every time"))

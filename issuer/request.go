@@ -10,21 +10,40 @@ import (
 	"strings"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/dpop"
 	"github.com/tokenloop/tokenloop/internal/jws"
 )
 
-// bearer returns the access token of a request (RFC 6750, Section 2.1).
-func bearer(r *http.Request) (string, error) {
+// authorization returns the access token of a request, and the scheme that it came
+// with: Bearer (RFC 6750, Section 2.1) or DPoP (RFC 9449, Section 7.1).
+func authorization(r *http.Request) (scheme, token string, err error) {
 	values := r.Header.Values("Authorization")
 	if len(values) > 1 {
-		return "", refused(jwterrors.RequestInvalid, "there are several Authorization fields")
+		return "", "", refused(jwterrors.RequestInvalid, "there are several Authorization fields")
 	}
-	scheme, token, _ := strings.Cut(strings.Join(values, ""), " ")
+	scheme, token, _ = strings.Cut(strings.Join(values, ""), " ")
 	token = strings.Trim(token, " ")
-	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return "", refused(jwterrors.TokenMissing, "there is no bearer token")
+	if !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, dpop.Scheme) || token == "" {
+		return "", "", refused(jwterrors.TokenMissing, "there is no access token")
 	}
-	return token, nil
+	return scheme, token, nil
+}
+
+// accessSession returns the session id of the access token of r, which must have
+// what the token is bound to. It returns it beside the error TokenExpired too.
+func (i *Issuer) accessSession(w http.ResponseWriter, r *http.Request) (string, error) {
+	scheme, token, err := authorization(r)
+	if err != nil {
+		return "", err
+	}
+	sid, c, err := i.verify(token, i.c.Now())
+	if c == nil {
+		return "", err
+	}
+	if err := i.held(w, r, scheme, token, c.Members["cnf"]); err != nil {
+		return "", i.proofRefused(Event{SessionID: sid, Subject: c.Subject, Address: address(r)}, err)
+	}
+	return sid, err
 }
 
 // address returns the address that r came from, without its port.

@@ -19,8 +19,9 @@ const leewayOfVerifiers = 5 * time.Minute
 
 // logout ends the session of a refresh token, of an access token, or of both. An
 // access token may have expired, as long as its key is published: a client that
-// slept must be able to log out, and it can do no more with it. What belongs to
-// no session is no error: it is logged out.
+// slept must be able to log out, and it can do no more with it. One that is bound
+// needs its proof, or its thief could end the session. What belongs to no session
+// is no error: it is logged out.
 func (i *Issuer) logout(w http.ResponseWriter, r *http.Request) error {
 	var body map[string]string
 	if r.ContentLength != 0 {
@@ -33,12 +34,12 @@ func (i *Issuer) logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	access, err := bearer(r)
-	switch missing := errors.Is(err, jwterrors.TokenMissing); {
-	case missing && token == "":
-		return refused(jwterrors.RefreshTokenMissing, "a logout needs a refresh token or a bearer token")
-	case err != nil && !missing:
-		return err
+	sid, failed := i.accessSession(w, r)
+	switch reason := jwterrors.ReasonOf(failed); {
+	case reason == jwterrors.TokenMissing && token == "":
+		return refused(jwterrors.RefreshTokenMissing, "a logout needs a refresh token or an access token")
+	case reason == jwterrors.RequestInvalid, reason == jwterrors.ProofInvalid, reason == jwterrors.ProofNonceRequired, reason == jwterrors.StoreUnavailable:
+		return failed
 	}
 	if token != "" {
 		t, err := parseRefreshToken(token)
@@ -52,13 +53,10 @@ func (i *Issuer) logout(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	if access != "" {
-		sid, err := i.verify(access, i.c.Now())
-		if err == nil || errors.Is(err, jwterrors.TokenExpired) {
-			var s Session
-			if s, err = i.named(r.Context(), sid); err == nil {
-				err = i.logoutSession(r, &s)
-			}
+	if failed == nil || errors.Is(failed, jwterrors.TokenExpired) {
+		s, err := i.named(r.Context(), sid)
+		if err == nil {
+			err = i.logoutSession(r, &s)
 		}
 		if errors.Is(err, jwterrors.StoreUnavailable) {
 			return err

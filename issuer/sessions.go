@@ -25,7 +25,7 @@ type sessionInfo struct {
 }
 
 func (i *Issuer) list(w http.ResponseWriter, r *http.Request) error {
-	own, err := i.owner(r)
+	own, err := i.owner(w, r)
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (i *Issuer) list(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (i *Issuer) deleteOne(w http.ResponseWriter, r *http.Request) error {
-	own, err := i.owner(r)
+	own, err := i.owner(w, r)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (i *Issuer) deleteOne(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (i *Issuer) deleteOthers(w http.ResponseWriter, r *http.Request) error {
-	own, err := i.owner(r)
+	own, err := i.owner(w, r)
 	if err != nil {
 		return err
 	}
@@ -99,12 +99,8 @@ func (i *Issuer) named(ctx context.Context, sid string) (Session, error) {
 }
 
 // owner returns the live session of the request's access token.
-func (i *Issuer) owner(r *http.Request) (Session, error) {
-	access, err := bearer(r)
-	if err != nil {
-		return Session{}, err
-	}
-	sid, err := i.verify(access, i.c.Now())
+func (i *Issuer) owner(w http.ResponseWriter, r *http.Request) (Session, error) {
+	sid, err := i.accessSession(w, r)
 	if err != nil {
 		return Session{}, err
 	}

@@ -63,6 +63,10 @@ func (i *Issuer) signup(w http.ResponseWriter, r *http.Request) error {
 	if err := i.checkDevice(reg.Device); err != nil {
 		return err
 	}
+	binding, err := i.loginBinding(w, r)
+	if err != nil {
+		return err
+	}
 	started := i.c.Now()
 	ctx, cancel := context.WithTimeout(r.Context(), MaxLoginTime)
 	defer cancel()
@@ -85,7 +89,7 @@ func (i *Issuer) signup(w http.ResponseWriter, r *http.Request) error {
 		return storeFailed("register", err)
 	}
 	i.tell(Event{Kind: EventSignup, Subject: user.ID, ClientID: i.c.ClientID, Address: reg.Address})
-	t, err := i.begin(ctx, started, user, body["scope"], reg.Device, reg.Address, r.UserAgent())
+	t, err := i.begin(ctx, started, user, body["scope"], binding, reg.Device, reg.Address, r.UserAgent())
 	if err != nil {
 		return err
 	}

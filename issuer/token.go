@@ -68,8 +68,8 @@ func random(n int) string {
 // are told otherwise.
 const maxToken = 8192
 
-// mint makes an access token for s, with the claims of RFC 9068, Section 2.2. It
-// lives no longer than s. The payload is put together by hand, since signing
+// mint makes an access token for s, with the claims of RFC 9068, Section 2.2, and
+// bound to the Confirmation of s. It lives no longer than s. The payload is put together by hand, since signing
 // with HS256 takes less time than encoding/json.
 func (i *Issuer) mint(s *Session, now time.Time) (token string, expiresIn int64, err error) {
 	return i.mintWith(s, i.claims, now)
@@ -95,6 +95,7 @@ func (i *Issuer) mintWith(s *Session, first []byte, now time.Time) (token string
 	b = appendClaim(b, "acr", s.ACR)
 	b = appendClaim(b, "email", s.Email)
 	b = appendClaim(b, "userId", s.UserID)
+	b = appendConfirmation(b, s.Confirmation)
 	if len(s.Claims) > len("{}") {
 		b = append(append(b, ','), s.Claims[1:]...)
 	} else {
@@ -119,21 +120,21 @@ func (i *Issuer) sign(payload []byte) (string, error) {
 }
 
 // verify returns the session id of an access token ("typ" at+jwt) of this issuer,
-// for one of its audiences. It returns it beside the error TokenExpired too, which
-// is the last one that it looks for.
-func (i *Issuer) verify(token string, now time.Time) (sid string, err error) {
-	c, err := i.inspect(token, now)
+// for one of its audiences, and its claims. It returns them beside the error
+// TokenExpired too, which is the last one that it looks for.
+func (i *Issuer) verify(token string, now time.Time) (sid string, c *jws.Claims, err error) {
+	c, err = i.inspect(token, now)
 	if c == nil {
-		return "", err
+		return "", nil, err
 	}
 	sid, missing := jws.String(c.Members["sid"])
 	if missing != nil {
-		return "", refused(jwterrors.TokenPayloadInvalid, "it belongs to no session")
+		return "", nil, refused(jwterrors.TokenPayloadInvalid, "it belongs to no session")
 	}
 	if err != nil && !errors.Is(err, jwterrors.TokenExpired) {
-		sid = ""
+		return "", nil, err
 	}
-	return sid, err
+	return sid, c, err
 }
 
 // inspect is verify for an access token of any kind. It returns the claims, if the

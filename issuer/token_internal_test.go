@@ -58,7 +58,7 @@ func TestVerify(t *testing.T) {
 		{"claims that are no object", sign(header, `null`), jwterrors.TokenPayloadInvalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			sid, err := i.verify(c.token, now)
+			sid, _, err := i.verify(c.token, now)
 			assert.Equal(t, c.want, jwterrors.ReasonOf(err))
 			if c.want == "" {
 				assert.Equal(t, "s1", sid)

@@ -71,14 +71,18 @@ func (i *Issuer) token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	binding, err := i.binding(w, r, c)
+	if err != nil {
+		return err
+	}
 	var answer any
 	switch kind {
 	case GrantRefreshToken:
-		answer, err = i.tokenByRefresh(r, form, c, ask)
+		answer, err = i.tokenByRefresh(r, form, c, binding, ask)
 	case GrantClientCredentials:
-		answer, err = i.tokenForClient(r, c, ask)
+		answer, err = i.tokenForClient(r, c, binding, ask)
 	case GrantAuthorizationCode:
-		answer, err = i.tokenByCode(r, form, c, ask)
+		answer, err = i.tokenByCode(r, form, c, binding, ask)
 	}
 	if err != nil {
 		return err
@@ -91,7 +95,7 @@ func notForClient(status int, message string) error {
 	return oauthRefused(status, "unauthorized_client", jwterrors.GrantUnsupported, message)
 }
 
-func (i *Issuer) tokenByRefresh(r *http.Request, form url.Values, c *client, ask narrowing) (Tokens, error) {
+func (i *Issuer) tokenByRefresh(r *http.Request, form url.Values, c *client, binding string, ask narrowing) (Tokens, error) {
 	token := form.Get("refresh_token")
 	if token == "" {
 		return Tokens{}, refused(jwterrors.RefreshTokenMissing, "the body has no refresh_token")
@@ -100,7 +104,10 @@ func (i *Issuer) tokenByRefresh(r *http.Request, form url.Values, c *client, ask
 	if len(keys) > 1 || len(keys) == 1 && len(keys[0]) > 255 {
 		return Tokens{}, refused(jwterrors.RequestInvalid, "Idempotency-Key is given twice or is longer than 255 bytes")
 	}
-	return i.refresh(r.Context(), token, strings.Join(keys, ""), c.ID, form.Get("device"), address(r), ask)
+	return i.refresh(r.Context(), refreshRequest{
+		token: token, retryKey: strings.Join(keys, ""), clientID: c.ID, confidential: !c.public(),
+		binding: binding, device: form.Get("device"), address: address(r), ask: ask,
+	})
 }
 
 // accessTokens are an answer without a refresh token, as to client_credentials
@@ -114,7 +121,7 @@ type accessTokens struct {
 
 // tokenForClient makes an access token whose subject is the client itself (RFC
 // 9068, Section 2.2). It belongs to no session.
-func (i *Issuer) tokenForClient(r *http.Request, c *client, ask narrowing) (accessTokens, error) {
+func (i *Issuer) tokenForClient(r *http.Request, c *client, binding string, ask narrowing) (accessTokens, error) {
 	scopes, err := ask.narrow(c.Scopes)
 	if err != nil {
 		return accessTokens{}, err
@@ -127,10 +134,11 @@ func (i *Issuer) tokenForClient(r *http.Request, c *client, ask narrowing) (acce
 	b = appendClaim(b, "jti", random(16))
 	b = appendClaim(b, "client_id", c.ID)
 	b = appendClaim(b, "scope", scope)
+	b = appendConfirmation(b, binding)
 	access, err := i.sign(append(b, '}'))
 	if err != nil {
 		return accessTokens{}, fmt.Errorf("issuer: client_credentials: %w", err)
 	}
 	i.tell(Event{Kind: EventClientToken, Subject: c.ID, ClientID: c.ID, Address: address(r)})
-	return accessTokens{access, "Bearer", lifetime, scope}, nil
+	return accessTokens{access, tokenType(binding), lifetime, scope}, nil
 }

@@ -16,7 +16,7 @@ import (
 // 5.1). Printed they show no token.
 type Tokens struct {
 	AccessToken      string `json:"access_token"`
-	TokenType        string `json:"token_type"`              // "Bearer"
+	TokenType        string `json:"token_type"`              // "Bearer"; "DPoP" when they are bound to a key
 	ExpiresIn        int64  `json:"expires_in"`              // of the access token, in seconds
 	RefreshToken     string `json:"refresh_token,omitempty"` // empty when it is in a cookie
 	RefreshExpiresIn int64  `json:"refresh_expires_in"`      // of the session, in seconds
