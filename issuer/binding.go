@@ -130,6 +130,18 @@ func (i *Issuer) proofRefused(e Event, err error) error {
 	return err
 }
 
+// rotation returns how the refresh tokens of s rotate, whose Confirmation has been
+// proven, for a client that is confidential or not.
+func (i *Issuer) rotation(s *Session, confidential bool) BoundRotation {
+	switch {
+	case i.c.InsecureNoRotation:
+		return NoRotation
+	case s.Confirmation != "" || confidential:
+		return i.c.BoundSessions
+	}
+	return ""
+}
+
 // heldBy reports whether a client that has proven binding may refresh s. A
 // confidential client has authenticated, which is what its refresh tokens are bound
 // to: its key and its certificate may be others by now (RFC 9449, Section 5; RFC

@@ -98,6 +98,12 @@ type Config struct {
 	// do, since the certificate is no identity here (RFC 8705, Section 3).
 	ClientCertificate func(*http.Request) (*x509.Certificate, error)
 
+	// BoundSessions says how the refresh tokens rotate that a thief could not
+	// use (RFC 9700, Section 2.2.2): of sessions that are bound to a key or a
+	// certificate, which has just been proven, and of clients with a secret,
+	// which have just authenticated. Zero means as all others.
+	BoundSessions BoundRotation
+
 	// Reload is asked at every refresh who the user of a session is by now.
 	// An error with the reason SessionRevoked, CredentialsInvalid or
 	// TokenUserKeyInvalid means that the user may not go on, and revokes the
@@ -361,6 +367,14 @@ func New(c Config) (*Issuer, error) {
 	}
 	if c.IdleTTL != 0 && c.InsecureNoRotation {
 		wrong("IdleTTL is put off by rotations, and InsecureNoRotation has none")
+	}
+	switch b := c.BoundSessions; {
+	case b != "" && b != NoRotation && b != AnyRetry:
+		wrong("BoundSessions is %q, and can be NoRotation or AnyRetry", b)
+	case b == NoRotation && c.IdleTTL != 0:
+		wrong("IdleTTL is put off by rotations, and BoundSessions of NoRotation have none")
+	case b != "" && c.InsecureNoRotation:
+		wrong("BoundSessions is %s, and InsecureNoRotation is for all sessions", b)
 	}
 	mistakes = append(mistakes, errs...)
 	c.Routes, c.Claims = routes, slices.Clone(c.Claims)

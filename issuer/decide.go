@@ -18,10 +18,25 @@ const (
 	ahead      verdict = "ahead"      // a token that the store does not remember making
 )
 
+// A BoundRotation is how refresh tokens rotate that a thief could not use: see
+// Config.BoundSessions.
+type BoundRotation string
+
+const (
+	// NoRotation answers the refresh token that came. IdleTTL cannot be had
+	// with it.
+	NoRotation BoundRotation = "no_rotation"
+
+	// AnyRetry answers the last refresh token but one at any time, with or
+	// without the retry key, so that a client whose answer got lost may repeat
+	// its request as late as it likes.
+	AnyRetry BoundRotation = "any_retry"
+)
+
 // decide compares the generation g of a presented token with the session. retry
 // is the hash of the Idempotency-Key that came with it, or nil. A negative age,
 // between two clocks, counts as young.
-func decide(s *Session, g uint64, retry []byte, now time.Time, grace time.Duration) verdict {
+func decide(s *Session, g uint64, retry []byte, now time.Time, grace time.Duration, how BoundRotation) verdict {
 	age := now.Sub(s.RotatedAt)
 	c := s.Generation
 	switch {
@@ -29,11 +44,13 @@ func decide(s *Session, g uint64, retry []byte, now time.Time, grace time.Durati
 		return ahead
 	case g == c && c > 0 && age < grace:
 		return young
+	case g == c && how == NoRotation:
+		return stay
 	case g == c:
 		return rotate
 	case g == c-1 && grace > 0 && age <= grace:
 		return concurrent
-	case g == c-1 && len(retry) > 0 && hmac.Equal(retry, s.RetryHash):
+	case g == c-1 && (how == AnyRetry || len(retry) > 0 && hmac.Equal(retry, s.RetryHash)):
 		return late
 	}
 	return replay

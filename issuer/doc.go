@@ -94,7 +94,11 @@
 //	g > c      the store has lost a write         c moves up to g+1, with an alarm
 //
 // With InsecureNoRotation the counter never moves, and the second line answers the
-// same refresh token too.
+// same refresh token too. [Config.BoundSessions] changes the table for sessions that
+// are bound, and those of clients with a secret:
+//
+//	NoRotation  g = c    otherwise      the same refresh token: the counter never moves
+//	AnyRetry    g = c-1  anything else  the token of c: a late repetition, with an event
 //
 // The retry key is the Idempotency-Key that a client sends with a refresh and
 // again when it repeats it because no answer came. The access token is built and
@@ -298,7 +302,9 @@
 //	       TestGrantCodeRefuses, TestMistakesInTheOAuthConfig
 //	2.1.1  PKCE, S256 alone: TestGrantCodeRefuses, TestACodeThatIsRefused
 //	2.1.2  no implicit grant: TestMistakesInTheOAuthConfig
-//	2.2.2  refresh tokens rotate, and replay ends the session: TestTheTokenEndpointRefreshes
+//	2.2.2  refresh tokens rotate, and replay ends the session; those that are bound need not:
+//	       TestTheTokenEndpointRefreshes, TestBoundSessionsThatDoNotRotate,
+//	       TestBoundSessionsThatMayBeRetriedAtAnyTime
 //	2.3    tokens for some of the audiences and scopes: TestAResourceNarrowsTheAudience
 //	2.4    no password grant: TestErrorsHaveTheFormOfRFC6749
 //	2.5    clients with secrets authenticate: TestClientsAuthenticate

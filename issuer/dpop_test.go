@@ -702,12 +702,15 @@ func TestMistakesInTheDPoPConfig(t *testing.T) {
 		{"nothing is wrong", func(c *issuer.Config) { c.Clients[1].DPoPBound = true }, nil},
 		{"several at once", func(c *issuer.Config) {
 			c.DPoP = &issuer.DPoP{Algorithms: []string{"ES256", "HS256", "none", "ES256"}, MaxAge: time.Hour, NonceSecret: []byte("short")}
-		}, []string{`"HS256" is not`, `"none" is not`, `"ES256" stands twice`, "MaxAge is 1h0m0s", "NonceSecret is for RequireNonce"}},
+			c.BoundSessions = "never"
+		}, []string{`"HS256" is not`, `"none" is not`, `"ES256" stands twice`, "MaxAge is 1h0m0s", "NonceSecret is for RequireNonce", `BoundSessions is "never"`}},
 		{"a short secret", func(c *issuer.Config) { c.DPoP = &issuer.DPoP{RequireNonce: true, NonceSecret: []byte("short")} }, []string{"NonceSecret has 5 bytes"}},
 		{"an age below a second", func(c *issuer.Config) { c.DPoP.MaxAge = time.Millisecond }, []string{"MaxAge is 1ms"}},
 		{"no algorithm", func(c *issuer.Config) { c.DPoP.Algorithms = []string{} }, []string{"Algorithms is empty"}},
 		{"a client that must prove what nobody looks at", func(c *issuer.Config) { c.DPoP, c.Clients[0].DPoPBound = nil, true }, []string{"Config.DPoP is not set"}},
 		{"a client with two bindings", func(c *issuer.Config) { c.Clients[0].DPoPBound, c.Clients[0].CertificateBound = true, true }, []string{"DPoPBound and CertificateBound"}},
+		{"no rotation that puts off an end", func(c *issuer.Config) { c.BoundSessions, c.IdleTTL = issuer.NoRotation, time.Hour }, []string{"IdleTTL"}},
+		{"no rotation for all, and more", func(c *issuer.Config) { c.BoundSessions, c.InsecureNoRotation = issuer.AnyRetry, true }, []string{"InsecureNoRotation is for all"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := f.config()
@@ -733,4 +736,49 @@ func TestPrintingADPoPConfigShowsNoSecret(t *testing.T) {
 		assert.Equal(t, "DPoP with Required false and RequireNonce true", fmt.Sprintf(verb, d))
 	}
 	assert.Equal(t, d.String(), d.LogValue().String())
+}
+
+// Refresh tokens that a thief could not use need not rotate.
+func TestBoundSessionsThatDoNotRotate(t *testing.T) { // RFC 9700, Section 2.2.2
+	f := newFixture(t, func(c *issuer.Config) { withDPoP(c); c.BoundSessions = issuer.NoRotation })
+	p := newProver(f)
+	bound := p.login(f).str("refresh_token")
+	theirs := f.form("/token", app, exchange(f.code(nil), callback, verifier)).str("refresh_token")
+	bearer := f.login().str("refresh_token")
+	for range 3 {
+		f.pass(time.Hour)
+		r := p.refresh(f, bound)
+		assert.Equal(t, bound, r.str("refresh_token"), r.text)
+		assert.NotEqual(t, 200, f.refresh(bound).status)
+		r = f.form("/token", app, "grant_type=refresh_token&refresh_token="+theirs)
+		assert.Equal(t, theirs, r.str("refresh_token"), "a client with a secret has authenticated")
+	}
+	next := p.refresh(f, bearer)
+	assert.NotEqual(t, bearer, next.str("refresh_token"), "a proof does not bind a session that is not")
+	f.pass(time.Hour)
+	assert.Equal(t, jwterrors.RefreshTokenReused, f.refresh(bearer).reason)
+}
+
+func TestBoundSessionsThatMayBeRetriedAtAnyTime(t *testing.T) { // RFC 9700, Section 2.2.2
+	f := newFixture(t, func(c *issuer.Config) { withDPoP(c); c.BoundSessions = issuer.AnyRetry })
+	p, thief := newProver(f), newProver(f)
+	first := p.login(f).str("refresh_token")
+	second := p.refresh(f, first).str("refresh_token")
+	f.pass(48 * time.Hour)
+	f.kinds()
+	assert.Equal(t, jwterrors.ProofInvalid, thief.refresh(f, first).reason)
+	assert.Equal(t, true, f.introspect(first).body["active"], "a refresh would be answered")
+	f.kinds()
+	r := p.refresh(f, first)
+	assert.Equal(t, second, r.str("refresh_token"), "its answer may have been lost: "+r.text)
+	assert.Equal(t, []issuer.EventKind{issuer.EventLateRetry}, f.kinds())
+	third := p.refresh(f, second).str("refresh_token")
+	f.pass(48 * time.Hour)
+	assert.Equal(t, jwterrors.RefreshTokenReused, p.refresh(f, first).reason, "an older one is a replay")
+	assert.Equal(t, jwterrors.SessionRevoked, p.refresh(f, third).reason)
+
+	bearer := f.login().str("refresh_token")
+	require.Equal(t, 200, f.refresh(bearer).status)
+	f.pass(48 * time.Hour)
+	assert.Equal(t, jwterrors.RefreshTokenReused, f.refresh(bearer).reason, "who holds nothing has no such window")
 }

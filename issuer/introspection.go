@@ -74,7 +74,7 @@ func (i *Issuer) introspectRefreshToken(ctx context.Context, t refreshToken) (in
 	switch {
 	case errors.Is(err, jwterrors.StoreUnavailable):
 		return introspection{}, err
-	case err != nil, !s.Live(now), decide(&s, t.generation, nil, now, i.c.Grace) == replay:
+	case err != nil, !s.Live(now), decide(&s, t.generation, nil, now, i.c.Grace, i.rotation(&s, false)) == replay:
 		return introspection{}, nil
 	}
 	return introspection{

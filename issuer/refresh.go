@@ -123,10 +123,7 @@ func (i *Issuer) refresh(ctx context.Context, r refreshRequest) (Tokens, error) 
 			// session nobody else may end, not even with an old token of it.
 			return Tokens{}, i.proofRefused(i.about("", &s, "", r.address), refused(jwterrors.ProofInvalid, "the session is bound to what was not proven"))
 		}
-		v := decide(&s, t.generation, retry, now, i.c.Grace)
-		if v == rotate && i.c.InsecureNoRotation {
-			v = stay
-		}
+		v := decide(&s, t.generation, retry, now, i.c.Grace, i.rotation(&s, r.confidential))
 		if v == replay { // to be seen also while the rest of this fails
 			return Tokens{}, i.endReplayed(ctx, &s, r.address)
 		}
