@@ -108,7 +108,7 @@ func (s *service) consent(w http.ResponseWriter, r *http.Request) {
 	code, err := s.issuer.GrantCode(r.Context(), issuer.CodeRequest{
 		ClientID: q.Get("client_id"), RedirectURI: q.Get("redirect_uri"), Scope: q.Get("scope"),
 		CodeChallenge: q.Get("code_challenge"), CodeChallengeMethod: q.Get("code_challenge_method"),
-		User: issuer.User{ID: "alice", Scopes: []string{scopeRead, scopeWrite}},
+		User: issuer.User{ID: "alice", Scopes: []string{scopeRead, scopeWrite}}, DPoPJKT: q.Get("dpop_jkt"),
 	})
 	if err != nil {
 		http.Error(w, "this cannot be allowed", http.StatusBadRequest)

@@ -49,7 +49,7 @@ type consent struct {
 // authorizeParameters are those of the request. Others are ignored (RFC 6749,
 // Section 3.1).
 var authorizeParameters = []string{
-	"response_type", "client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method",
+	"response_type", "client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method", "dpop_jkt",
 }
 
 // A consentPage is what the page shows.
@@ -152,7 +152,7 @@ func (c *consent) post(w http.ResponseWriter, r *http.Request) {
 	code, err := c.issuer.GrantCode(r.Context(), issuer.CodeRequest{
 		ClientID: q.Get("client_id"), RedirectURI: q.Get("redirect_uri"), Scope: q.Get("scope"),
 		CodeChallenge: q.Get("code_challenge"), CodeChallengeMethod: q.Get("code_challenge_method"),
-		User: user, AuthTime: began,
+		User: user, AuthTime: began, DPoPJKT: q.Get("dpop_jkt"),
 	})
 	switch {
 	case err == nil:
