@@ -18,25 +18,32 @@ const (
 type clock struct{ ahead atomic.Int64 } // in nanoseconds
 
 // learn takes note of an answer with that header, which was asked for at sent and
-// began to arrive at received, by the wall clock. What was in a cache (it has an
-// Age) or was under way for long changes nothing, and neither does a Date that
-// is more than a day off.
+// began to arrive at received, by the wall clock. What offset cannot tell changes
+// nothing.
 func (c *clock) learn(header http.Header, sent, received time.Time) {
-	sent, received = sent.Round(0), received.Round(0)
-	took := received.Sub(sent)
-	date, err := http.ParseTime(header.Get("Date"))
-	if err != nil || header.Get("Age") != "" || took < 0 || took > maxRoundTrip {
-		return
-	}
-	// On average the Date was half a second and half the way ago.
-	ahead := date.Add(time.Second / 2).Sub(sent.Add(took / 2))
-	switch distance := ahead.Abs(); {
-	case distance > maxOffset:
-	case distance < minOffset+took/2:
+	switch ahead, took, ok := offset(header, sent, received); {
+	case !ok:
+	case ahead.Abs() < minOffset+took/2:
 		c.ahead.Store(0)
 	default:
 		c.ahead.Store(int64(ahead))
 	}
+}
+
+// offset returns how far ahead of ours the clock is of who answered with that
+// header, and how long the answer took. What was in a cache (it has an Age) or was
+// under way for long tells nothing, and neither does a Date that is more than a day
+// off.
+func offset(header http.Header, sent, received time.Time) (ahead, took time.Duration, ok bool) {
+	sent, received = sent.Round(0), received.Round(0)
+	took = received.Sub(sent)
+	date, err := http.ParseTime(header.Get("Date"))
+	if err != nil || header.Get("Age") != "" || took < 0 || took > maxRoundTrip {
+		return 0, 0, false
+	}
+	// On average the Date was half a second and half the way ago.
+	ahead = date.Add(time.Second / 2).Sub(sent.Add(took / 2))
+	return ahead, took, ahead.Abs() <= maxOffset
 }
 
 // local returns by our clock what at is by the issuer's.
