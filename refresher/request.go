@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// attach returns a copy of req with body and header. It reports false when req
+// attach returns a copy of req with body and the token of header. It reports false when req
 // has an Authorization of its own, in whatever case its name is written.
 func attach(req *http.Request, body io.ReadCloser, header []string) (*http.Request, bool) {
 	h := make(http.Header, len(req.Header)+1)
@@ -30,28 +30,57 @@ func replayable(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
-// bodyAgain returns the body of req for the second time.
-func bodyAgain(req *http.Request, held *heldBody) (io.ReadCloser, error) {
-	switch {
-	case req.Body == nil || req.Body == http.NoBody:
+// bodyAgain returns the body of a request that is replayable once more.
+func bodyAgain(req *http.Request) (io.ReadCloser, error) {
+	if req.Body == nil || req.Body == http.NoBody {
 		return req.Body, nil
-	case req.GetBody != nil:
-		return req.GetBody()
 	}
-	return held.hand(), nil
+	return req.GetBody()
 }
 
 var expectContinue = []string{"100-continue"}
 
-// hold returns the body to send req with. Where that cannot be had twice and is
-// only sent when the server asks for it, it is held.
-func (t *Transport) hold(req *http.Request) (io.ReadCloser, *heldBody) {
-	if replayable(req) || !t.expectContinue && !strings.EqualFold(req.Header.Get("Expect"), "100-continue") {
-		return req.Body, nil
-	}
-	held := &heldBody{body: req.Body}
-	return held, held
+// outgoing is a request that may be sent more than once.
+type outgoing struct {
+	req  *http.Request
+	held *heldBody // its body, where that is only sent when the server asks for it
 }
+
+// hold returns the body to send the request with. Where that cannot be had twice and
+// is only sent when the server asks for it, it is held.
+func (o *outgoing) hold(expectContinue bool) io.ReadCloser {
+	if replayable(o.req) || !expectContinue && !strings.EqualFold(o.req.Header.Get("Expect"), "100-continue") {
+		return o.req.Body
+	}
+	o.held = &heldBody{body: o.req.Body}
+	return o.held
+}
+
+// can reports whether the request can be sent once more, and sees to it that nobody
+// reads its body before again.
+func (o *outgoing) can() bool { return replayable(o.req) || o.held.take() }
+
+// again returns the body once more, after can.
+func (o *outgoing) again() (io.ReadCloser, error) {
+	if o.held == nil {
+		return bodyAgain(o.req)
+	}
+	o.held = &heldBody{body: o.held.hand()}
+	return o.held, nil
+}
+
+// attach returns a copy of the request with body and the token of st. It reports
+// false when the request has an Authorization of its own.
+func (o *outgoing) attach(body io.ReadCloser, st *state) (*http.Request, bool) {
+	with, ok := attach(o.req, body, st.header)
+	if ok && o.held != nil {
+		with.Header["Expect"] = expectContinue
+	}
+	return with, ok
+}
+
+// done lets the body go.
+func (o *outgoing) done() { o.held.letGo() }
 
 // A heldBody is the body of a request that can be sent again as long as nobody
 // has read from it. It is closed when it was read or let go.

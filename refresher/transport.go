@@ -93,25 +93,31 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return t.base.RoundTrip(req)
 		}
 	}
-	body, held := t.hold(req)
-	with, ok := attach(req, body, st.header)
+	out := outgoing{req: req}
+	with, ok := out.attach(out.hold(t.expectContinue), st)
 	if !ok {
 		return t.base.RoundTrip(req)
 	}
-	if held != nil {
-		with.Header["Expect"] = expectContinue
-		defer held.letGo()
+	if out.held != nil {
+		defer out.done()
 	}
-	resp, err := t.base.RoundTrip(with)
+	resp, err := t.send(with, &out)
 	if err != nil || resp == nil {
 		return resp, err
 	}
 	if !t.refuses(resp, st) {
-		resp.Request = req
 		return resp, nil
 	}
-	resp.Request = req
-	return t.again(req, resp, st, held)
+	return t.again(&out, resp, st)
+}
+
+// send sends with, which out has made.
+func (t *Transport) send(with *http.Request, out *outgoing) (*http.Response, error) {
+	resp, err := t.base.RoundTrip(with)
+	if resp != nil {
+		resp.Request = out.req
+	}
+	return resp, err
 }
 
 var errOtherOrigin = errors.New("refresher: the request is for an origin that is not among Origins")
@@ -163,17 +169,17 @@ func (t *Transport) renewable(tokens Tokens) bool {
 	return t.source != nil
 }
 
-// again sends req once more after resp has refused the token of st. The caller
-// gets resp if that is not possible.
-func (t *Transport) again(req *http.Request, resp *http.Response, st *state, held *heldBody) (*http.Response, error) {
+// again sends the request once more after resp has refused the token of st. The
+// caller gets resp if that is not possible.
+func (t *Transport) again(out *outgoing, resp *http.Response, st *state) (*http.Response, error) {
 	if t.futile(st) {
 		return resp, nil
 	}
-	if !replayable(req) && !held.take() {
+	if !out.can() {
 		t.join(st, true) // for the requests to come
 		return resp, nil
 	}
-	ctx := req.Context()
+	ctx := out.req.Context()
 	next, err := t.successor(ctx, st)
 	switch {
 	case err == nil:
@@ -184,19 +190,18 @@ func (t *Transport) again(req *http.Request, resp *http.Response, st *state, hel
 	default:
 		return resp, nil
 	}
-	body, err := bodyAgain(req, held)
+	body, err := out.again()
 	if err != nil {
 		return resp, nil
 	}
-	with, _ := attach(req, body, next.header)
-	second, err := t.base.RoundTrip(with)
+	with, _ := out.attach(body, next)
+	second, err := t.send(with, out)
 	if err != nil || second == nil {
 		return second, err
 	}
 	if t.refuses(second, next) && t.source != nil {
 		next.gen.latched.Store(true) // a newer token did not help
 	}
-	second.Request = req
 	return second, nil
 }
 
