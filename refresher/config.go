@@ -153,6 +153,22 @@ type Config struct {
 	// this finds mistakes, not forgeries.
 	Issuer, Audience string
 
+	// Proof is the key that tokens are to be bound to by DPoP (RFC 9449), so that
+	// who steals them cannot use them: NewDPoPKey, LoadDPoPKey or DPoPKeyOf. Calls
+	// of the issuer carry proofs then, and so does every request that gets a
+	// bound token, as "Authorization: DPoP"; a Fetcher, an AuthHandler and other
+	// Sources see to their own (see DPoPKey.Transport). New tokens that are not
+	// bound to it are refused with AUTH_TOKEN_TYPE_INVALID. Those that the Store
+	// has from before are used until they are refreshed, so that nobody is logged
+	// out. A store of bound tokens needs the same key each time: another one
+	// cannot refresh them. Nil means that there are no proofs.
+	Proof *DPoPKey
+
+	// InsecureAllowBearer accepts new tokens that are not bound to Proof, for
+	// servers that do not know DPoP yet, or not for every client. Who takes the
+	// proof out of a request on its way has tokens that can be stolen.
+	InsecureAllowBearer bool
+
 	// PublicKeys are those of the issuer. With them every token that comes in,
 	// from the Source, the caller or the Store, must be a JWT that one of them
 	// verifies; nothing is fetched for it. To rotate, list the new key beside
@@ -202,7 +218,7 @@ func New(config Config) (*Transport, error) {
 		window: cmp.Or(config.RefreshWindow, 60*time.Second), skew: cmp.Or(config.Skew, 30*time.Second),
 		maxRetries: cmp.Or(config.MaxRetries, 5), backoff: config.RetryBackoff,
 		retryInterval: cmp.Or(config.RetryInterval, 2*time.Second), maxRetryInterval: cmp.Or(config.MaxRetryInterval, time.Minute),
-		noJitter: config.NoJitter, pause: cmp.Or(config.Pause, time.Minute),
+		allowBearer: config.InsecureAllowBearer, noJitter: config.NoJitter, pause: cmp.Or(config.Pause, time.Minute),
 		attemptTimeout: cmp.Or(config.AttemptTimeout, attemptTimeout), refreshTimeout: cmp.Or(config.RefreshTimeout, 2*time.Minute),
 		maxFailures: int32(min(cmp.Or(config.MaxFailures, 10), math.MaxInt32)), maxLifetime: cmp.Or(config.MaxLifetime, 365*24*time.Hour),
 		issuer: config.Issuer, audience: config.Audience,
@@ -240,6 +256,12 @@ func New(config Config) (*Transport, error) {
 	t.endpoint = &endpoint{
 		requests: config.Requests.withDefaults(), answers: config.Answers.withDefaults(),
 		base: t.base, reader: t.reader, now: t.now, timeout: t.attemptTimeout, clock: new(clock),
+	}
+	if config.Proof != nil && config.Proof.key == nil {
+		mistake("Proof is no key: NewDPoPKey, LoadDPoPKey and DPoPKeyOf make one")
+	} else if config.Proof != nil {
+		t.prover = &prover{key: config.Proof.key, base: t.base, reader: t.reader, now: t.now, clock: t.endpoint.clock}
+		t.endpoint.prover = &prover{key: config.Proof.key, base: t.base, reader: t.reader, now: t.now, clock: t.endpoint.clock}
 	}
 	if err := errors.Join(t.endpoint.requests.check(), t.endpoint.answers.check()); err != nil {
 		mistake("%w", err)

@@ -79,7 +79,7 @@
 //
 // # What it never does
 //
-// It signs nothing and knows no symmetric key: who issued a token is for the
+// It signs no token and knows no symmetric key: who issued a token is for the
 // server to verify, and here by public keys alone (PublicKeys). It does not change
 // the caller's request, has no goroutine while nothing is under way, and puts no
 // token in an error or a log beyond its first 20 characters.

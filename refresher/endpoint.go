@@ -29,6 +29,7 @@ type endpoint struct {
 	revoker  revoker // in the place of a call of logout; may be nil
 
 	base    http.RoundTripper
+	prover  *prover // nil: its calls carry no proof
 	reader  jwterrors.Reader
 	now     func() time.Time
 	timeout time.Duration // of one call
@@ -61,9 +62,9 @@ func (p *endpoint) logIn(ctx context.Context, c Credentials) (Tokens, error) {
 }
 
 // revoke ends a session at the server. The access token is sent along where
-// bearer is not nil.
-func (p *endpoint) revoke(ctx context.Context, refreshToken string, bearer []string) error {
-	data, err := p.end(ctx, refreshToken, bearer)
+// authorization is not nil.
+func (p *endpoint) revoke(ctx context.Context, refreshToken string, authorization []string) error {
+	data, err := p.end(ctx, refreshToken, authorization)
 	if err != nil {
 		return err
 	}
@@ -86,12 +87,13 @@ func isPage(data []byte) bool {
 
 // end tells the server of the tokens of a session that has ended, and returns the
 // body of its answer.
-func (p *endpoint) end(ctx context.Context, refreshToken string, bearer []string) ([]byte, error) {
+func (p *endpoint) end(ctx context.Context, refreshToken string, authorization []string) ([]byte, error) {
 	switch {
 	case p.revoker != nil && refreshToken != "":
 		return p.revoker(ctx, refreshToken, "refresh_token")
-	case p.revoker != nil && len(bearer) > 0:
-		return p.revoker(ctx, strings.TrimPrefix(bearer[0], "Bearer "), "access_token")
+	case p.revoker != nil && len(authorization) > 0:
+		_, token, _ := strings.Cut(authorization[0], " ")
+		return p.revoker(ctx, token, "access_token")
 	case p.revoker != nil:
 		return nil, nil
 	}
@@ -99,7 +101,7 @@ func (p *endpoint) end(ctx context.Context, refreshToken string, bearer []string
 	if refreshToken != "" {
 		body[p.requests.RefreshToken] = refreshToken
 	}
-	return p.call(ctx, "log out", p.logout, body, http.Header{"Authorization": bearer})
+	return p.call(ctx, "log out", p.logout, body, http.Header{"Authorization": authorization})
 }
 
 func (p *endpoint) tokens(ctx context.Context, what, url string, body map[string]string, key string) (Tokens, error) {
@@ -171,7 +173,7 @@ func (p *endpoint) send(ctx context.Context, what, url, contentType string, data
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Accept", "application/json")
 	sent := p.now()
-	resp, err := p.base.RoundTrip(req)
+	resp, err := p.roundTrip(req, data)
 	if err != nil {
 		return nil, unavailable(what, err)
 	}
@@ -192,6 +194,16 @@ func (p *endpoint) send(ctx context.Context, what, url, contentType string, data
 	refused := p.refusal(what, resp)
 	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer) // so that the connection can be used again
 	return nil, refused
+}
+
+// roundTrip sends req, of which data is the body, with a proof where there is a key.
+func (p *endpoint) roundTrip(req *http.Request, data []byte) (*http.Response, error) {
+	if p.prover == nil {
+		return p.base.RoundTrip(req)
+	}
+	return p.prover.send(req, boundToken(req.Header), func() (io.ReadCloser, bool) {
+		return io.NopCloser(bytes.NewReader(data)), true
+	})
 }
 
 // refusal returns what an answer other than 2xx means.

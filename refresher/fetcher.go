@@ -108,6 +108,11 @@ func (f Fetcher) bind(p *endpoint, allowHTTP bool) (Source, error) {
 	if slices.Contains(strings.Split(f.member(), "."), "") {
 		mistakes = append(mistakes, fmt.Errorf("the name %q has a dot that leads nowhere", f.Member))
 	}
+	if p != nil && p.prover != nil { // it has a session of its own, if any
+		without := *p
+		without.prover = nil
+		p = &without
+	}
 	f.endpoint = p
 	return f, errors.Join(mistakes...)
 }

@@ -1,6 +1,7 @@
 package refresher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -440,7 +441,7 @@ func (t *Transport) accept(ctx context.Context, f *flight, cur *state, tokens, g
 	now := t.now()
 	next, refused := t.receive(got, cur.session, now)
 	if refused == nil {
-		refused = next.fresh(now)
+		refused = cmp.Or(t.unbound(next), next.fresh(now))
 	}
 	if refused == nil && anotherOwner(cur, next) {
 		refused = &jwterrors.Error{

@@ -38,6 +38,7 @@ type service struct {
 	rotation int  // the number of the refresh token that /refresh accepts
 	opaque   bool // access tokens are no JWTs
 	subject  string
+	jkt      string   // tokens are bound to the key with that thumbprint; empty: to none
 	revoked  []string // refresh tokens that /logout got
 	keys     []string // Idempotency-Keys that /refresh got
 	used     []string // refresh tokens that /refresh got
@@ -68,9 +69,12 @@ func (s *service) access(n int) string {
 		return fmt.Sprintf("opaque-access-token-number-%d", n)
 	}
 	now := s.now()
-	payload := fmt.Sprintf(`{"iss":"https://id.example.com","aud":"api","sub":%q,"iat":%d,"exp":%d,"n":%d}`,
+	payload := fmt.Sprintf(`{"iss":"https://id.example.com","aud":"api","sub":%q,"iat":%d,"exp":%d,"n":%d`,
 		s.subject, now.Unix(), now.Add(s.ttl).Unix(), n)
-	return jwtOf(payload)
+	if s.jkt != "" {
+		payload += fmt.Sprintf(`,"cnf":{"jkt":%q}`, s.jkt)
+	}
+	return jwtOf(payload + "}")
 }
 
 func jwtOf(payload string) string {
@@ -108,12 +112,19 @@ func (s *service) tokens(w http.ResponseWriter) {
 	s.current++
 	s.rotation++
 	body := map[string]any{
-		"access_token": s.access(s.current), "token_type": "Bearer", "expires_in": int(s.ttl.Seconds()),
+		"access_token": s.access(s.current), "token_type": s.scheme(), "expires_in": int(s.ttl.Seconds()),
 		"refresh_token": fmt.Sprintf("refresh-token-number-%d", s.rotation), "refresh_expires_in": 3600, "scope": "a",
 	}
 	s.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(body)
+}
+
+func (s *service) scheme() string {
+	if s.jkt != "" {
+		return "DPoP"
+	}
+	return "Bearer"
 }
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -164,9 +175,9 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.mu.Lock()
-		current := s.current
+		current, scheme := s.current, s.scheme()
 		s.mu.Unlock()
-		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), scheme+" ")
 		switch {
 		case !ok:
 			s.refused.Add(1)

@@ -180,7 +180,7 @@ func (t *Transport) hangUp(ctx context.Context, tokens Tokens) (send func() erro
 		Tokens: Tokens{RefreshToken: tokens.RefreshToken, RefreshExpiry: tokens.RefreshExpiry},
 	}
 	if t.endpoint.revoker != nil || t.origins.hasString(p.URL) {
-		p.Tokens.AccessToken, p.Tokens.Expiry = tokens.AccessToken, tokens.Expiry
+		p.Tokens.AccessToken, p.Tokens.TokenType, p.Tokens.Expiry = tokens.AccessToken, tokens.TokenType, tokens.Expiry
 	}
 	if p.URL == "" || p.Tokens.IsZero() {
 		return func() error { return nil }
@@ -216,12 +216,12 @@ func (t *Transport) hangUp(ctx context.Context, tokens Tokens) (send func() erro
 // any more.
 func (t *Transport) tell(ctx context.Context, p PendingLogout) error {
 	o := t.outbox
-	var bearer []string
-	if p.bearer(t.now()) {
-		bearer = []string{"Bearer " + p.Tokens.AccessToken}
+	var authorization []string
+	if p.withAccess(t.now()) {
+		authorization = []string{schemeOf(p.Tokens) + " " + p.Tokens.AccessToken}
 	}
 	// Nobody is there to recover from a base transport that panics.
-	if err := guard(func() error { return t.endpoint.revoke(ctx, p.Tokens.RefreshToken, bearer) }); err != nil {
+	if err := guard(func() error { return t.endpoint.revoke(ctx, p.Tokens.RefreshToken, authorization) }); err != nil {
 		e := asError(err)
 		if classOf(e) != verdict { // else the issuer knows of no such session
 			o.mu.Lock()
@@ -244,9 +244,9 @@ func (t *Transport) tell(ctx context.Context, p PendingLogout) error {
 	return nil
 }
 
-// bearer reports whether the access token is sent beside the refresh token. One
+// withAccess reports whether the access token is sent beside the refresh token. One
 // that has expired might be all that the issuer looks at.
-func (p PendingLogout) bearer(now time.Time) bool {
+func (p PendingLogout) withAccess(now time.Time) bool {
 	expiry := p.Tokens.Expiry
 	if expiry.IsZero() {
 		expiry = p.Since.Add(time.Hour)

@@ -55,6 +55,9 @@ func work(url, path string) error {
 	if err != nil {
 		return err
 	}
+	if url == "key" {
+		return makeKey(path)
+	}
 	if requests == 0 {
 		return saveForEver(store)
 	}
@@ -81,6 +84,20 @@ func work(url, path string) error {
 		status, err := get(ctx, tr.Client(), url+"/api")
 		return err == nil && status == 200
 	}))
+	return nil
+}
+
+// makeKey loads the DPoP key of path when it is told to go on, and says which it is.
+func makeKey(path string) error {
+	fmt.Println("ready")
+	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		return err
+	}
+	key, err := refresher.LoadDPoPKey(path)
+	if err != nil {
+		return err
+	}
+	fmt.Println(key.Thumbprint())
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/dpop"
 	"github.com/tokenloop/tokenloop/internal/jws"
 )
 
@@ -44,8 +45,12 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 			Token: jwterrors.Redact(tokens.AccessToken), Identity: tokens.Identity.String(),
 		}
 	}
-	if kind := tokens.TokenType; kind != "" && !strings.EqualFold(kind, "Bearer") {
-		return refuse(jwterrors.TokenTypeInvalid, "the token is not a bearer token")
+	bound := schemeOf(tokens) == dpop.Scheme
+	switch {
+	case bound && t.prover == nil:
+		return refuse(jwterrors.TokenTypeInvalid, "the token is bound to a key, and Config.Proof is not set")
+	case !bound && tokens.TokenType != "" && !strings.EqualFold(tokens.TokenType, bearer):
+		return refuse(jwterrors.TokenTypeInvalid, "the token is of a type that is not known")
 	}
 	if !sendable(tokens.AccessToken) {
 		return refuse(jwterrors.TokenFormatInvalid, "the token is too long, or has characters that no header may have")
@@ -82,8 +87,61 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 		}
 	}
 	st.refreshAt, st.expiresAt = t.times(tokens.Received, st.tokens.Expiry)
-	st.header = []string{"Bearer " + tokens.AccessToken}
+	if !bound && tokens.TokenType == "" && t.prover != nil && claims != nil {
+		if bound = keyOf(claims) == t.prover.key.Thumbprint; bound { // a back end that names no type
+			st.tokens.TokenType = dpop.Scheme
+		}
+	}
+	if !bound {
+		st.header = []string{bearer + " " + tokens.AccessToken}
+		return st, nil
+	}
+	st.header, st.tokenHash = []string{dpop.Scheme + " " + tokens.AccessToken}, dpop.TokenHash(tokens.AccessToken)
 	return st, nil
+}
+
+const bearer = "Bearer"
+
+// schemeOf returns the scheme of Authorization with which the access token is sent.
+func schemeOf(tokens Tokens) string {
+	if strings.EqualFold(tokens.TokenType, dpop.Scheme) {
+		return dpop.Scheme
+	}
+	return bearer
+}
+
+// keyOf returns the thumbprint of the key that a token is bound to, by its own words
+// (RFC 9449, Section 6.1), or "".
+func keyOf(claims *jws.Claims) string {
+	confirmation, err := jws.Members(claims.Members["cnf"])
+	if err != nil {
+		return ""
+	}
+	return text(confirmation["jkt"])
+}
+
+// unbound returns an error where there is a key, and the new access token of st is
+// not bound to it: then the server took no notice of the proof, and whoever steals
+// the token can use it.
+func (t *Transport) unbound(st *state) *jwterrors.Error {
+	tokens := st.tokens
+	if t.prover == nil || tokens.AccessToken == "" {
+		return nil
+	}
+	e := &jwterrors.Error{Time: t.now(), Token: jwterrors.Redact(tokens.AccessToken), Identity: tokens.Identity.String()}
+	if st.tokenHash == "" {
+		if t.allowBearer {
+			return nil
+		}
+		e.Reason, e.Err = jwterrors.TokenTypeInvalid, errors.New("refresher: the new token is not bound to the key of Config.Proof")
+		return e
+	}
+	claims, err := parseJWT(tokens.AccessToken)
+	if err != nil || claims == nil || claims.Members["cnf"] == nil || keyOf(claims) == t.prover.key.Thumbprint {
+		return nil // or nobody here can tell
+	}
+	e.Reason, e.Err = jwterrors.ProofInvalid, errors.New("refresher: the new token is bound to another key than that of Config.Proof")
+	return e
 }
 
 // fresh returns an error unless st has an access token that can be used.

@@ -79,6 +79,15 @@ func (o *outgoing) attach(body io.ReadCloser, st *state) (*http.Request, bool) {
 	return with, ok
 }
 
+// more is can and again in one.
+func (o *outgoing) more() (io.ReadCloser, bool) {
+	if !o.can() {
+		return nil, false
+	}
+	body, err := o.again()
+	return body, err == nil
+}
+
 // done lets the body go.
 func (o *outgoing) done() { o.held.letGo() }
 

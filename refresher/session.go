@@ -83,6 +83,9 @@ func (t *Transport) continues(cur *state, tokens Tokens) (next *state, goesOn bo
 func (t *Transport) usable(tokens Tokens, sess *session) (*state, *jwterrors.Error) {
 	now := t.now()
 	st, refused := t.receive(tokens, sess, now)
+	if refused == nil {
+		refused = t.unbound(st)
+	}
 	if refused == nil && !(t.renewable(tokens) && !tokens.IsZero()) {
 		refused = st.fresh(now)
 	}

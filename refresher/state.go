@@ -28,6 +28,8 @@ type state struct {
 	tokens  Tokens
 	header  []string // the ready-made value of Authorization; nil without an access token
 
+	tokenHash string // for proofs; empty unless the access token is bound to the key
+
 	refreshAt time.Time // from then on the token is refreshed; zero without one
 	expiresAt time.Time // from then on it is not sent; never before refreshAt
 

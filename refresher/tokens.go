@@ -16,8 +16,10 @@ type Tokens struct {
 	AccessToken  string `json:"access_token"`
 	RefreshToken string `json:"refresh_token,omitempty"`
 
-	// TokenType is "Bearer" (RFC 6750) in any case, or empty, which means
-	// the same. Another type is refused.
+	// TokenType is "Bearer" (RFC 6750), "DPoP" (RFC 9449), which takes
+	// Config.Proof, or empty, both in any case. Empty means "DPoP" where the
+	// token is a JWT that names the key of Config.Proof, else "Bearer". Another
+	// type is refused.
 	TokenType string `json:"token_type,omitempty"`
 
 	Scope string `json:"scope,omitempty"` // what was granted; empty when not known

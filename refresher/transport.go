@@ -21,7 +21,9 @@ import (
 type Transport struct {
 	base        http.RoundTripper
 	store       Store
-	source      Source // nil in push mode
+	source      Source  // nil in push mode
+	prover      *prover // for Origins; nil without a key
+	allowBearer bool
 	unattended  bool
 	endpoint    *endpoint
 	origins     origins
@@ -101,7 +103,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if out.held != nil {
 		defer out.done()
 	}
-	resp, err := t.send(with, &out)
+	resp, err := t.send(with, st, &out)
 	if err != nil || resp == nil {
 		return resp, err
 	}
@@ -111,9 +113,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.again(&out, resp, st)
 }
 
-// send sends with, which out has made.
-func (t *Transport) send(with *http.Request, out *outgoing) (*http.Response, error) {
-	resp, err := t.base.RoundTrip(with)
+// send sends with, which out has made with the token of st.
+func (t *Transport) send(with *http.Request, st *state, out *outgoing) (resp *http.Response, err error) {
+	if st.tokenHash == "" {
+		resp, err = t.base.RoundTrip(with)
+	} else {
+		resp, err = t.prover.send(with, st.tokenHash, out.more)
+	}
 	if resp != nil {
 		resp.Request = out.req
 	}
@@ -195,7 +201,7 @@ func (t *Transport) again(out *outgoing, resp *http.Response, st *state) (*http.
 		return resp, nil
 	}
 	with, _ := out.attach(body, next)
-	second, err := t.send(with, out)
+	second, err := t.send(with, next, out)
 	if err != nil || second == nil {
 		return second, err
 	}

@@ -1,0 +1,216 @@
+package refresher
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/dpop"
+)
+
+// A prover sends requests with proofs of one key (RFC 9449), each made for the one
+// try that it goes with.
+type prover struct {
+	key    *dpop.Key
+	base   http.RoundTripper
+	reader jwterrors.Reader
+	now    func() time.Time
+	clock  *clock // the issuer's
+
+	mu      sync.Mutex
+	servers map[string]server // by origin; no more than maxServers
+}
+
+// A server is what the answers from one origin have told.
+type server struct {
+	nonce string
+	ahead time.Duration // of our clock, where timed; else that of the issuer's is
+	timed bool
+}
+
+const (
+	maxServers = 64
+	maxNonce   = 512 // bytes
+)
+
+// RoundTrip is that of DPoPKey.Transport.
+func (p *prover) RoundTrip(req *http.Request) (*http.Response, error) {
+	if strays(req) {
+		return p.base.RoundTrip(req)
+	}
+	again := func() (io.ReadCloser, bool) {
+		if !replayable(req) {
+			return nil, false
+		}
+		body, err := bodyAgain(req)
+		return body, err == nil
+	}
+	resp, err := p.send(req, boundToken(req.Header), again)
+	if resp != nil {
+		resp.Request = req
+	}
+	return resp, err
+}
+
+// strays reports whether req follows a redirect from another origin.
+func strays(req *http.Request) bool {
+	for r := req; r.Response != nil && r.Response.Request != nil; {
+		if r = r.Response.Request; originOf(r.URL) != originOf(req.URL) {
+			return true
+		}
+	}
+	return false
+}
+
+// boundToken returns the hash of the token in Authorization, or "" where there is
+// none that is bound.
+func boundToken(header http.Header) string {
+	value := header.Get("Authorization")
+	if !dpop.HasScheme(value) {
+		return ""
+	}
+	return dpop.TokenHash(strings.TrimLeft(value[len(dpop.Scheme):], " "))
+}
+
+// send sends req with a proof. tokenHash is that of the access token in it, or "".
+// Where the server asks for a nonce, or did not take our time, and has said which
+// one it would take, req is sent once more, with the body that again returns; that
+// one reports false where there is none. req itself does not change.
+func (p *prover) send(req *http.Request, tokenHash string, again func() (io.ReadCloser, bool)) (*http.Response, error) {
+	origin, url := target(req)
+	for repeated := false; ; repeated = true {
+		known, sent := p.known(origin), p.now()
+		proof, err := p.key.Proof(cmp.Or(req.Method, http.MethodGet), url, tokenHash, known.nonce, sent.Add(known.ahead))
+		if err != nil {
+			closeBody(req)
+			return nil, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: fmt.Errorf("refresher: %w", err), Time: sent}
+		}
+		resp, err := p.base.RoundTrip(withProof(req, proof))
+		if err != nil || resp == nil {
+			return resp, err
+		}
+		if !p.learn(origin, known, resp, sent) || repeated {
+			return resp, nil
+		}
+		body, ok := again()
+		if !ok {
+			return resp, nil
+		}
+		_, _ = io.CopyN(io.Discard, resp.Body, maxKept) // so that the connection can be used again
+		_ = resp.Body.Close()
+		req = req.WithContext(req.Context()) // a shallow copy
+		req.Body = body
+	}
+}
+
+// target returns the origin that req is sent to and its "htu": the URL as it is
+// sent, without query and fragment (RFC 9449, Section 4.2).
+func target(req *http.Request) (origin, url string) {
+	origin = req.URL.Scheme + "://" + cmp.Or(req.Host, req.URL.Host)
+	path := req.URL.EscapedPath()
+	if opaque := req.URL.Opaque; opaque != "" { // net/http puts it into the request line
+		path, _, _ = strings.Cut(strings.TrimPrefix(opaque, "//"+req.URL.Host), "?")
+	}
+	return origin, origin + cmp.Or(path, "/")
+}
+
+// withProof returns a copy of req with proof in the place of any that was there.
+func withProof(req *http.Request, proof string) *http.Request {
+	h := make(http.Header, len(req.Header)+1)
+	for name, values := range req.Header {
+		if len(name) != len(dpop.Header) || !strings.EqualFold(name, dpop.Header) {
+			h[name] = values[:len(values):len(values)]
+		}
+	}
+	h[dpop.Header] = []string{proof}
+	with := req.WithContext(req.Context()) // a shallow copy
+	with.Header = h
+	return with
+}
+
+// known returns what the next proof for origin is made with.
+func (p *prover) known(origin string) server {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.servers[origin]
+	if !s.timed {
+		s.ahead = time.Duration(p.clock.ahead.Load())
+	}
+	return s
+}
+
+// learn notes the nonce in an answer (RFC 9449, Section 8.2) and, where it refuses a
+// proof, what time it is there. It reports whether the answer refuses the proof that
+// was made with used, at sent, for the lack of what is known now.
+func (p *prover) learn(origin string, used server, resp *http.Response, sent time.Time) bool {
+	nonce, reason := nonceOf(resp.Header), jwterrors.Reason("")
+	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusBadRequest {
+		if e := p.reader.FromResponse(resp); e != nil {
+			reason = e.Reason
+		}
+	}
+	refused := reason == jwterrors.ProofNonceRequired || reason == jwterrors.ProofInvalid
+	ahead, late := used.ahead, false
+	if refused {
+		ahead, late = timeOf(resp.Header, used.ahead, sent, p.now())
+	}
+	newNonce := nonce != "" && nonce != used.nonce
+	if newNonce || late {
+		p.mu.Lock()
+		s := p.servers[origin]
+		if newNonce {
+			s.nonce = nonce
+		}
+		if late {
+			s.ahead, s.timed = ahead, true
+		}
+		p.note(origin, s)
+		p.mu.Unlock()
+	}
+	return reason == jwterrors.ProofNonceRequired && newNonce || reason == jwterrors.ProofInvalid && late
+}
+
+// note keeps s. Where there are too many, some other one is forgotten: it costs that
+// server another answer. The caller has the mutex.
+func (p *prover) note(origin string, s server) {
+	if p.servers == nil {
+		p.servers = make(map[string]server)
+	}
+	if _, ok := p.servers[origin]; !ok && len(p.servers) >= maxServers {
+		for other := range p.servers {
+			delete(p.servers, other)
+			break
+		}
+	}
+	p.servers[origin] = s
+}
+
+// nonceOf returns the nonce in the header of an answer, or "" where there is none
+// that can be used (RFC 9449, Section 8.1).
+func nonceOf(header http.Header) string {
+	values := header[dpop.NonceHeader]
+	if len(values) != 1 || len(values[0]) > maxNonce {
+		return ""
+	}
+	for _, c := range []byte(values[0]) {
+		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return ""
+		}
+	}
+	return values[0]
+}
+
+// timeOf returns how far ahead of ours the clock is of who refused a proof that was
+// made at sent with used, and whether that is so much less or more that it may be
+// why. A second is taken off, since Date has no fractions and a proof of the future
+// is refused where one that is a second old is not.
+func timeOf(header http.Header, used time.Duration, sent, received time.Time) (ahead time.Duration, other bool) {
+	ahead, took, ok := offset(header, sent, received)
+	ahead -= time.Second
+	return ahead, ok && (ahead-used).Abs() > 3*time.Second/2+took/2
+}
