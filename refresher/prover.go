@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
@@ -80,7 +82,9 @@ func boundToken(header http.Header) string {
 // send sends req with a proof. tokenHash is that of the access token in it, or "".
 // Where the server asks for a nonce, or did not take our time, and has said which
 // one it would take, req is sent once more, with the body that again returns; that
-// one reports false where there is none. req itself does not change.
+// one reports false where there is none. So is a request that net/http has sent a
+// second time by itself, after a connection broke, if that proof was refused: it may
+// have been used. req itself does not change.
 func (p *prover) send(req *http.Request, tokenHash string, again func() (io.ReadCloser, bool)) (*http.Response, error) {
 	origin, url := target(req)
 	for repeated := false; ; repeated = true {
@@ -90,11 +94,13 @@ func (p *prover) send(req *http.Request, tokenHash string, again func() (io.Read
 			closeBody(req)
 			return nil, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: fmt.Errorf("refresher: %w", err), Time: sent}
 		}
-		resp, err := p.base.RoundTrip(withProof(req, proof))
+		var connections atomic.Int32
+		resp, err := p.base.RoundTrip(withProof(req, proof, &connections))
 		if err != nil || resp == nil {
 			return resp, err
 		}
-		if !p.learn(origin, known, resp, sent) || repeated {
+		refused, news := p.learn(origin, known, resp, sent)
+		if repeated || !news && !(refused && connections.Load() > 1) {
 			return resp, nil
 		}
 		body, ok := again()
@@ -119,8 +125,9 @@ func target(req *http.Request) (origin, url string) {
 	return origin, origin + cmp.Or(path, "/")
 }
 
-// withProof returns a copy of req with proof in the place of any that was there.
-func withProof(req *http.Request, proof string) *http.Request {
+// withProof returns a copy of req with proof in the place of any that was there. The
+// connections that it is sent on are counted.
+func withProof(req *http.Request, proof string, connections *atomic.Int32) *http.Request {
 	h := make(http.Header, len(req.Header)+1)
 	for name, values := range req.Header {
 		if len(name) != len(dpop.Header) || !strings.EqualFold(name, dpop.Header) {
@@ -128,7 +135,9 @@ func withProof(req *http.Request, proof string) *http.Request {
 		}
 	}
 	h[dpop.Header] = []string{proof}
-	with := req.WithContext(req.Context()) // a shallow copy
+	with := req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connections.Add(1) },
+	}))
 	with.Header = h
 	return with
 }
@@ -146,15 +155,15 @@ func (p *prover) known(origin string) server {
 
 // learn notes the nonce in an answer (RFC 9449, Section 8.2) and, where it refuses a
 // proof, what time it is there. It reports whether the answer refuses the proof that
-// was made with used, at sent, for the lack of what is known now.
-func (p *prover) learn(origin string, used server, resp *http.Response, sent time.Time) bool {
+// was made with used, at sent, and whether that is for the lack of what is known now.
+func (p *prover) learn(origin string, used server, resp *http.Response, sent time.Time) (refused, news bool) {
 	nonce, reason := nonceOf(resp.Header), jwterrors.Reason("")
 	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusBadRequest {
 		if e := p.reader.FromResponse(resp); e != nil {
 			reason = e.Reason
 		}
 	}
-	refused := reason == jwterrors.ProofNonceRequired || reason == jwterrors.ProofInvalid
+	refused = reason == jwterrors.ProofNonceRequired || reason == jwterrors.ProofInvalid
 	ahead, late := used.ahead, false
 	if refused {
 		ahead, late = timeOf(resp.Header, used.ahead, sent, p.now())
@@ -172,7 +181,7 @@ func (p *prover) learn(origin string, used server, resp *http.Response, sent tim
 		p.note(origin, s)
 		p.mu.Unlock()
 	}
-	return reason == jwterrors.ProofNonceRequired && newNonce || reason == jwterrors.ProofInvalid && late
+	return refused, reason == jwterrors.ProofNonceRequired && newNonce || reason == jwterrors.ProofInvalid && late
 }
 
 // note keeps s. Where there are too many, some other one is forgotten: it costs that
