@@ -68,6 +68,27 @@ func TestTheCommandsThatAUserOfTheServerNeeds(t *testing.T) {
 			return l
 		})
 	})
+	t.Run("the proofs", func(t *testing.T) {
+		r := newReplays(t, client, "test:")
+		require.NoError(t, r.Check(ctx))
+		for _, first := range []bool{true, false} {
+			ok, err := r.Use(ctx, "a proof", time.Now().Add(time.Minute))
+			require.NoError(t, err)
+			assert.Equal(t, first, ok)
+		}
+		rules := []any{"ACL", "SETUSER", "verifier", "on", ">a password", "~test:*", "-@all"}
+		for _, command := range strings.Split("+set, +get, +ping, +hello, +client, +info", ", ") {
+			rules = append(rules, command)
+		}
+		require.NoError(t, admin.Do(ctx, rules...).Err())
+		verifier := redis.NewClient(&redis.Options{Addr: s.address(), Username: "verifier", Password: "a password"})
+		t.Cleanup(func() { verifier.Close() })
+		r = newReplays(t, verifier, "test:")
+		require.NoError(t, r.Check(ctx))
+		ok, err := r.Use(ctx, "a proof", time.Now().Add(time.Minute))
+		require.NoError(t, err)
+		assert.False(t, ok)
+	})
 	t.Run("the feed", func(t *testing.T) {
 		storetest.TestFeed(t, func(t *testing.T) storetest.NewFeed {
 			prefix := "test:" + t.Name() + ":"

@@ -18,9 +18,16 @@ var ErrNotDurable = errors.New("redisstore: the server has no append-only file: 
 // evict keys when its memory is full, or that forgets them when it restarts
 // (ErrNotDurable, which who replicates may let pass). Call it when the service
 // starts: the store itself works as long as the server does.
-func (s *Store) Check(ctx context.Context) error {
+func (s *Store) Check(ctx context.Context) error { return check(ctx, s.client) }
+
+// Check is [Store.Check] for the servers that remember proofs. One that restarts
+// without an append-only file (ErrNotDurable) takes once more the proofs of the last
+// minute or so, by who has their key or copied them.
+func (r *Replays) Check(ctx context.Context) error { return check(ctx, r.client) }
+
+func check(ctx context.Context, client redis.UniversalClient) error {
 	var mistakes []error
-	err := each(ctx, s.client, func(ctx context.Context, node redis.Cmdable) error {
+	err := each(ctx, client, func(ctx context.Context, node redis.Cmdable) error {
 		text, err := node.Info(ctx).Result()
 		if err != nil {
 			return err
@@ -34,7 +41,7 @@ func (s *Store) Check(ctx context.Context) error {
 			mistakes = append(mistakes, fmt.Errorf("redisstore: the server is a %s, and takes no writes", role))
 		}
 		if policy := info["maxmemory_policy"]; policy != "noeviction" {
-			mistakes = append(mistakes, fmt.Errorf("redisstore: maxmemory-policy is %q, want noeviction: the server may throw sessions and revocations away", policy))
+			mistakes = append(mistakes, fmt.Errorf("redisstore: maxmemory-policy is %q, want noeviction: the server may throw sessions, revocations and used proofs away", policy))
 		}
 		if info["aof_enabled"] != "1" {
 			mistakes = append(mistakes, ErrNotDurable)

@@ -1,6 +1,6 @@
 // Package redisstore keeps the sessions of an issuer in Redis or Valkey, on
-// go-redis, and with them the list of denied access tokens and the budgets of
-// logins. Two issuers on one server, or on one Cluster, are one issuer.
+// go-redis, and with them the list of denied access tokens, the budgets of logins
+// and the proofs that were used. Two issuers on one server, or on one Cluster, are one issuer.
 //
 //	client := redis.NewClient(&redis.Options{Addr: "localhost:6379", ContextTimeoutEnabled: true})
 //	store, err := redisstore.New(redisstore.Config{Client: client})
@@ -25,6 +25,7 @@
 //	u:{<hash of subject>}:r:<sid>  list: what a login replaces, for 10 minutes
 //	{denied}:list, :news, :head    the feed of denials
 //	l:<key>                  string: a budget of the Limiter
+//	p:<hash of proof>        string: a proof that was used, of Replays
 //
 // A field that a session lacks is empty: processes of an older version can run beside
 // newer ones, and keep what they do not know. Let no session be bound (DPoP and
@@ -127,4 +128,13 @@
 //
 // A [Limiter] is the Limiter of issuer.Limits for all processes together, by the
 // clock of the server. A budget takes a key of some 100 bytes until it is whole.
+//
+// # Replays
+//
+// [Replays] tell for all processes together whether a DPoP proof (RFC 9449) was used
+// before. A proof takes a key of some 250 bytes until it is over, and one SET NX; one
+// that comes again takes a GET more. 1,000 requests a second, with proofs that count
+// for a minute, are 15 MB. The server must not evict: a proof that it forgets can be
+// used again. A fail-over may lose the last ones. A verifier that keeps nothing else
+// here needs +set, +get, +ping, +hello, +client and, for Check, +info.
 package redisstore
