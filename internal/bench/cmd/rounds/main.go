@@ -66,7 +66,7 @@ func run(ctx context.Context, out io.Writer, rounds int, benchtime, bench, raw s
 	for round := range rounds {
 		began := time.Now()
 		output, err := command(ctx, scratch, binary, "-test.run=^$", "-test.bench="+bench,
-			"-test.benchtime="+benchtime, "-test.benchmem")
+			"-test.benchtime="+benchtime)
 		if err != nil {
 			return fmt.Errorf("round %d: %w", round+1, err)
 		}

@@ -24,7 +24,9 @@ type row struct {
 	samples     []sample
 }
 
-type sample struct{ ns, bytes, allocs float64 }
+// A sample has a value for each unit that go test printed: ns/op, B/op, allocs/op,
+// and those of the benchmark's own.
+type sample map[string]float64
 
 func newResults() *results { return &results{rows: map[string]*row{}, cpu: "unknown CPU", procs: 1} }
 
@@ -62,24 +64,17 @@ func (r *results) add(output *bufio.Scanner) (int, error) {
 }
 
 // readSample reads pairs of a value and its unit.
-func readSample(text string) (s sample, err error) {
-	fields := strings.Fields(text)
+func readSample(text string) (sample, error) {
+	s, fields := sample{}, strings.Fields(text)
 	for i := 0; i+1 < len(fields); i += 2 {
 		value, err := strconv.ParseFloat(fields[i], 64)
 		if err != nil {
-			return s, err
+			return nil, err
 		}
-		switch fields[i+1] {
-		case "ns/op":
-			s.ns = value
-		case "B/op":
-			s.bytes = value
-		case "allocs/op":
-			s.allocs = value
-		}
+		s[fields[i+1]] = value
 	}
-	if s.ns <= 0 {
-		return s, fmt.Errorf("there is no time in it")
+	if s["ns/op"] <= 0 {
+		return nil, fmt.Errorf("there is no time in it")
 	}
 	return s, nil
 }
@@ -129,14 +124,21 @@ func (r *results) fastestPeer(group string) *row {
 // noPeers are us, and the rows that are there for comparison alone.
 var noPeers = []string{"tokenloop", "tokenloop-shared", "bare", "floor", "floor-seen", "floor-clone", "golang-jwt-parts", "azcore-pipeline"}
 
-func (r *row) ns() float64     { return r.median(func(s sample) float64 { return s.ns }) }
-func (r *row) bytes() float64  { return r.median(func(s sample) float64 { return s.bytes }) }
-func (r *row) allocs() float64 { return r.median(func(s sample) float64 { return s.allocs }) }
+func (r *row) ns() float64     { return r.median("ns/op") }
+func (r *row) bytes() float64  { return r.median("B/op") }
+func (r *row) allocs() float64 { return r.median("allocs/op") }
 
-func (r *row) median(of func(sample) float64) float64 {
+// median returns that of the rounds, in the unit. It is NaN if there is no such
+// row, or the row has no such value.
+func (r *row) median(unit string) float64 {
+	if r == nil {
+		return math.NaN()
+	}
 	var values []float64
 	for _, s := range r.samples {
-		values = append(values, of(s))
+		if v, ok := s[unit]; ok {
+			values = append(values, v)
+		}
 	}
 	return median(values)
 }
@@ -146,7 +148,7 @@ func (r *row) median(of func(sample) float64) float64 {
 func (r *row) spread() float64 {
 	low, high := math.Inf(1), 0.0
 	for _, s := range r.samples {
-		low, high = min(low, s.ns), max(high, s.ns)
+		low, high = min(low, s["ns/op"]), max(high, s["ns/op"])
 	}
 	return (high - low) / r.ns()
 }
@@ -159,13 +161,17 @@ func ratio(a, b *row) float64 {
 	}
 	var ratios []float64
 	for i := range min(len(a.samples), len(b.samples)) {
-		ratios = append(ratios, a.samples[i].ns/b.samples[i].ns)
+		ratios = append(ratios, a.samples[i]["ns/op"]/b.samples[i]["ns/op"])
 	}
 	return median(ratios)
 }
 
-// median returns the middle of values, or the mean of the two in the middle.
+// median returns the middle of values, or the mean of the two in the middle. Of no
+// values it is NaN.
 func median(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
 	slices.Sort(values)
 	half := len(values) / 2
 	if len(values)%2 == 1 {

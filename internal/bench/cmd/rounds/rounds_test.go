@@ -53,13 +53,25 @@ func TestRowsAreReadAsGoTestPrintsThem(t *testing.T) {
 	assert.Equal(t, 2, r.procs)
 	assert.Equal(t, []string{hsFirst}, r.groups())
 	require.NotNil(t, r.find(hsFirst, "golang-jwt-parts"))
-	assert.Equal(t, []sample{{100.5, 840, 5}}, r.find(hsFirst, "floor").samples)
+	assert.Equal(t, []sample{{"ns/op": 100.5, "B/op": 840, "allocs/op": 5}}, r.find(hsFirst, "floor").samples)
 	assert.Equal(t, "golang-jwt", r.fastestPeer(hsFirst).impl, "the faster ones are not peers")
 
 	_, err := newResults().add(bufio.NewScanner(strings.NewReader("BenchmarkX/impl=y-2 1 fast ns/op")))
 	assert.Error(t, err)
 	_, err = newResults().add(bufio.NewScanner(strings.NewReader("BenchmarkX/impl=y-2 1 7 MB/s")))
 	assert.Error(t, err)
+}
+
+// A row that is held beside another has the ratio in it, and no bytes.
+func TestOtherUnitsAreReadToo(t *testing.T) {
+	r := read(t,
+		"BenchmarkBeside/work=issue/alg=ES256/impl=tokenloop-2 \t 1\t 36000 ns/op\t 1.05 x-bare\n",
+		"BenchmarkBeside/work=issue/alg=ES256/impl=tokenloop-2 \t 1\t 38000 ns/op\t 1.07 x-bare\n")
+	row := r.find("Beside/work=issue/alg=ES256", "tokenloop")
+	assert.InDelta(t, 1.06, row.median("x-bare"), 1e-9)
+	assert.InDelta(t, 37000, row.ns(), 1e-9)
+	assert.True(t, math.IsNaN(row.bytes()))
+	assert.True(t, math.IsNaN(r.find("Beside", "nobody").median("x-bare")))
 }
 
 func TestARatioIsTheMedianOfThoseWithinARound(t *testing.T) {
