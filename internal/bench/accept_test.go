@@ -56,7 +56,7 @@ func bad(alg string) map[string]string {
 	another := map[string]string{"HS256": "HS384", "RS256": "RS384", "ES256": "ES384", "EdDSA": "ES256"}[alg]
 	input := encode([]byte(`{"alg":"`+another+`","typ":"JWT","kid":"`+k.kid+`"}`)) + "." + encode(good.payload(0))
 	bearer := func(token string) string { return "Bearer " + token }
-	return map[string]string{
+	all := map[string]string{
 		"no token":         "",
 		"another scheme":   "Basic YTpi",
 		"expired":          bearer(k.token(claims{issuerName, audience, time.Now().Add(-time.Hour)}.payload(0))),
@@ -70,7 +70,14 @@ func bad(alg string) map[string]string {
 		"garbage":      bearer(garbage),
 		"dots":         bearer(dots),
 		"deep":         bearer(deep),
+		"huge":         bearer(other.token(append(good.payload(0)[:292], `,"x":"`+strings.Repeat("x", 1<<20)+`"}`...))),
 	}
+	if k.kid != "" { // a secret has none
+		stranger := newKey(alg)
+		stranger.kid = "bench-unknown"
+		all["unknown-kid"] = bearer(stranger.token(good.payload(0)))
+	}
+	return all
 }
 
 // Tokens that are none, the longer ones of 8 KiB.
