@@ -2,15 +2,30 @@ package redisstore_test
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tokenloop/tokenloop/issuer"
 )
+
+// typical is a session with an email address, two scopes, a small claim and the
+// user agent of a browser.
+func typical(n int) issuer.Session {
+	s := newSession(fmt.Sprintf("user-%08d", n))
+	s.ClientID, s.Scopes, s.Email = "mobile", []string{"orders:read", "orders:write"}, fmt.Sprintf("user-%08d@example.com", n)
+	s.Claims, s.Address, s.Device = []byte(`{"plan":"gold"}`), "192.0.2.17", "phone"
+	s.UserAgent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
+	s.ExpiresAt = s.CreatedAt.Add(30 * 24 * time.Hour)
+	return s
+}
 
 // The package documentation says how large a session is.
 func TestTheSizeOfASession(t *testing.T) {
