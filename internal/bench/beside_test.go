@@ -6,38 +6,61 @@ import (
 	"net/url"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-// BenchmarkBeside holds whole implementations beside the bare operation on the
-// signature, a few milliseconds of one and then of the other, many times over. Rows
-// that run one after the other tell the difference of a few percent only when the
-// machine is as fast for the one as for the other, and those in clouds are not. The
-// metric x-bare is the median of the ratios.
+// BenchmarkBeside holds what differs little side by side: some milliseconds of one
+// and then of the other, many times over. Rows that run one after the other tell the
+// difference of a few percent only when the machine is as fast for the one as for
+// the other, and those in clouds are not. The metric is the median of the ratios.
 //
 //   - verify: a request with a token that is seen for the first time, beside the
 //     verification of a signature alone
+//   - seen: one with a token that was seen before, beside the floor's
+//   - refuse: one that our middleware refuses, beside one that it accepts at first
+//     sight
 //   - issue: an access token, beside a signature alone
 //   - call: a request to a server over loopback through a transport that attaches a
 //     token, beside the same with a header that is ready
 func BenchmarkBeside(b *testing.B) {
-	for _, alg := range []string{"RS256", "ES256", "EdDSA"} {
-		for _, impl := range implementations() {
-			if impl.repeatOnly || !impl.can(alg) {
+	for _, alg := range algorithms {
+		var names []string // all
+		if alg == "ES256" || alg == "EdDSA" {
+			names = floorAndOurs
+		}
+		eachImplementation(b, "work=verify/alg="+alg, alg, false, func(b *testing.B, impl implementation) {
+			one, renew := strangers(b, impl, alg)
+			beside(b, "x-bare", 1, bareVerification(b, alg), one, renew)
+		}, names...)
+	}
+	eachImplementation(b, "work=seen/alg=HS256", "HS256", true, func(b *testing.B, impl implementation) {
+		again := func(h http.Handler) func() {
+			w, r := newSink(), request(rings["HS256"]()[0])
+			return func() { serve(b, h, w, r, true) }
+		}
+		floor := again(seenFloor(b, "HS256", ignore))
+		beside(b, "x-floor", 1, floor, again(warm(b, impl, "HS256")), func(int) {})
+	})
+	ours := implementation{name: "tokenloop", build: tokenloop, remembers: true}
+	for _, alg := range []string{"HS256", "RS256"} {
+		for _, name := range refusedCases {
+			if bad(alg)[name] == "" {
 				continue
 			}
-			b.Run("work=verify/alg="+alg+"/impl="+impl.name, func(b *testing.B) {
-				one, renew := strangers(b, impl, alg)
-				beside(b, 1, bareVerification(b, alg), one, renew)
+			b.Run("work=refuse/alg="+alg+"/case="+name+"/impl="+ours.name, func(b *testing.B) {
+				accepted, renew := strangers(b, ours, alg)
+				h, w, r := warm(b, ours, alg), newSink(), request(bad(alg)[name])
+				beside(b, "x-accepted", 1, accepted, func() { serve(b, h, w, r, false) }, renew)
 			})
 		}
+	}
+	for _, alg := range algorithms {
 		for _, s := range signers() {
 			b.Run("work=issue/alg="+alg+"/impl="+s.name, func(b *testing.B) {
 				sign, serial := s.build(alg), 0
-				beside(b, 1, bareSignature(b, alg), func() { serial++; sign(serial) }, nil)
+				beside(b, "x-bare", 1, bareSignature(b, alg), func() { serial++; sign(serial) }, func(int) {})
 			})
 		}
 	}
@@ -50,10 +73,14 @@ func BenchmarkBeside(b *testing.B) {
 			with := outgoing()
 			with.Header.Set("Authorization", "Bearer "+token)
 			send, r := a.build(b, token, base), outgoing()
-			beside(b, 1, func() { call(b, base.RoundTrip, with) }, func() { call(b, send, r) }, nil)
+			beside(b, "x-bare", 1, func() { call(b, base.RoundTrip, with) }, func() { call(b, send, r) }, func(int) {})
 		})
 	}
 }
+
+// floorAndOurs are alone where nothing is said of the peers but what their rows in
+// BenchmarkVerify say.
+var floorAndOurs = []string{"floor", "tokenloop"}
 
 // overLoopback returns what sends every request to a server of this process, over
 // one connection of its own.
@@ -94,11 +121,7 @@ func strangers(b *testing.B, impl implementation, alg string) (one func(), renew
 	i := 0
 	one = func() {
 		authorization[0] = ring[i]
-		w.reset()
-		h.ServeHTTP(w, r)
-		if w.refused() {
-			b.Fatalf("refused with %d", w.status)
-		}
+		serve(b, h, w, r, true)
 		i++
 	}
 	return one, func(n int) {
@@ -112,10 +135,23 @@ func strangers(b *testing.B, impl implementation, alg string) (one func(), renew
 	}
 }
 
-// beside runs bare and whole in turns, for half a second. A turn takes about two
-// milliseconds, and the one that is first changes. Each call of the two does so
-// many operations, and renew, if there is one, makes room for n calls of whole.
-func beside(b *testing.B, operations int, bare, whole func(), renew func(n int)) {
+// serve serves r, which is to be accepted or refused.
+func serve(b *testing.B, h http.Handler, w *sink, r *http.Request, accept bool) {
+	w.reset()
+	h.ServeHTTP(w, r)
+	if w.refused() == accept {
+		b.Fatalf("answered with %d", w.status)
+	}
+}
+
+// besideFor is how long a round of two that take turns is.
+const besideFor = 400 * time.Millisecond
+
+// beside runs bare and whole in turns. A turn of both takes about
+// two milliseconds, in which nobody else gets the core most of the time, and the one
+// that is first changes. Each call of the two does so
+// many operations, and renew makes room for n calls.
+func beside(b *testing.B, unit string, operations int, bare, whole func(), renew func(n int)) {
 	took := func(f func(), n int) time.Duration {
 		started := time.Now()
 		for range n {
@@ -123,13 +159,13 @@ func beside(b *testing.B, operations int, bare, whole func(), renew func(n int))
 		}
 		return time.Since(started)
 	}
-	n := max(int(2*time.Millisecond/(took(bare, 8)/8+1)), 1)
+	const trial = 8
+	renew(trial)
+	n := min(max(int(2*trial*time.Millisecond/(took(bare, trial)+took(whole, trial))), 1), 2000)
 	var ratios, each []float64
 	for b.Loop() {
-		for began := time.Now(); time.Since(began) < 500*time.Millisecond; {
-			if renew != nil {
-				renew(n)
-			}
+		for began := time.Now(); time.Since(began) < besideFor; {
+			renew(n)
 			var without, with time.Duration
 			if len(ratios)%2 == 0 {
 				without, with = took(bare, n), took(whole, n)
@@ -141,7 +177,7 @@ func beside(b *testing.B, operations int, bare, whole func(), renew func(n int))
 		}
 	}
 	b.ReportMetric(middle(each), "ns/op")
-	b.ReportMetric(middle(ratios), "x-bare")
+	b.ReportMetric(middle(ratios), unit)
 }
 
 // middle returns the median of values.
@@ -150,29 +186,39 @@ func middle(values []float64) float64 {
 	return values[len(values)/2]
 }
 
-// BenchmarkTwoCores holds requests with one token on all cores beside those on one,
-// in the same way. The metric x-one is how many times as many there are.
+// BenchmarkTwoCores holds requests on all cores beside those on one, in the same
+// way. The metric x-one is how many times as many there are.
 func BenchmarkTwoCores(b *testing.B) {
-	for _, impl := range implementations() {
-		if !strings.HasPrefix(impl.name, "tokenloop") && impl.name != "floor-seen" {
-			continue
+	cores := runtime.GOMAXPROCS(0)
+	for _, c := range []struct {
+		alg, sight string
+		n          int // requests of each goroutine in a turn, which take some milliseconds
+	}{{"HS256", "first", ringSize("HS256") / cores}, {"RS256", "first", ringSize("RS256") / cores / 8}, {"HS256", "repeat", 20_000}} {
+		again, names := c.sight == "repeat", floorAndOurs
+		if again {
+			names = nil
 		}
-		b.Run("impl="+impl.name, func(b *testing.B) {
-			const n = 20_000 // some milliseconds
-			h := warm(b, impl, "HS256")
-			cores := runtime.GOMAXPROCS(0)
+		eachImplementation(b, "alg="+c.alg+"/sight="+c.sight, c.alg, again, func(b *testing.B, impl implementation) {
+			ring, h := rings[c.alg](), warm(b, impl, c.alg)
 			run := func(goroutines int) time.Duration {
+				if impl.remembers && !again {
+					h = warm(b, impl, c.alg)
+				}
 				var all sync.WaitGroup
 				started := time.Now()
-				for range goroutines {
+				for g := range goroutines {
 					all.Go(func() {
-						w, r := newSink(), request(rings["HS256"]()[0])
-						for range n {
+						w, r := newSink(), request(ring[0])
+						authorization := r.Header["Authorization"]
+						for i := range c.n {
+							if !again {
+								authorization[0] = ring[g*c.n+i]
+							}
 							w.reset()
-							h.ServeHTTP(w, r)
-						}
-						if w.refused() {
-							b.Errorf("refused with %d", w.status)
+							if h.ServeHTTP(w, r); w.refused() {
+								b.Errorf("refused with %d", w.status)
+								return
+							}
 						}
 					})
 				}
@@ -181,14 +227,14 @@ func BenchmarkTwoCores(b *testing.B) {
 			}
 			var ratios, each []float64
 			for b.Loop() {
-				for began := time.Now(); time.Since(began) < 500*time.Millisecond; {
+				for began := time.Now(); time.Since(began) < besideFor; {
 					one, all := run(1), run(cores)
 					ratios = append(ratios, float64(cores)*float64(one)/float64(all))
-					each = append(each, float64(all)/float64(cores*n))
+					each = append(each, float64(all)/float64(cores*c.n))
 				}
 			}
 			b.ReportMetric(middle(each), "ns/op")
 			b.ReportMetric(middle(ratios), "x-one")
-		})
+		}, names...)
 	}
 }

@@ -88,9 +88,9 @@ func BenchmarkEngine(b *testing.B) {
 			ctx := context.Background()
 			if e.name != "memory" {
 				b.Run("work=rotate/impl=tokenloop", func(b *testing.B) {
-					beside(b, atOnce*each,
+					beside(b, "x-bare", atOnce*each,
 						together(func(i int) error { return bare(ctx, ids[i]) }),
-						together(func(i int) error { return rotate(ctx, store, ids[atOnce+i]) }), nil)
+						together(func(i int) error { return rotate(ctx, store, ids[atOnce+i]) }), func(int) {})
 				})
 			}
 			b.Run("work=refresh/impl=tokenloop", func(b *testing.B) {
@@ -99,14 +99,14 @@ func BenchmarkEngine(b *testing.B) {
 				for i := range signatures {
 					signatures[i] = bareSignature(b, "ES256")
 				}
-				beside(b, atOnce*each,
+				beside(b, "x-bare", atOnce*each,
 					together(func(i int) error { signatures[i](); return bare(ctx, ids[i]) }),
 					together(func(i int) error {
 						if tokens[i] = refreshTokenIn(clients[i].refresh(tokens[i])); tokens[i] == "" {
 							return fmt.Errorf("answered with %d", clients[i].w.status)
 						}
 						return nil
-					}), nil)
+					}), func(int) {})
 			})
 		})
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"math"
 	"regexp"
@@ -12,10 +13,13 @@ import (
 
 // results are the rows of all rounds.
 type results struct {
-	rows  map[string]*row // by the name that go test prints, without its ends
-	order []string        // their names, as they were run
-	cpu   string
-	procs int // GOMAXPROCS
+	rows    map[string]*row // by the name that go test prints, without its ends
+	order   []string        // their names, as they were run
+	leftOut []string        // what was not measured, in the benchmarks' own words
+	procs   int             // GOMAXPROCS
+
+	// What the samples begin with, as benchstat reads it.
+	golang, benchtime, cpu string
 }
 
 // A row is one benchmark, with a sample of each round.
@@ -30,16 +34,26 @@ type sample map[string]float64
 
 func newResults() *results { return &results{rows: map[string]*row{}, cpu: "unknown CPU", procs: 1} }
 
+// head returns the lines before the first round's, which add reads again.
+func head(golang, benchtime string) string {
+	return fmt.Sprintf("go: %s\nbenchtime: %s\n", golang, benchtime)
+}
+
 // A line is "BenchmarkGroup/impl=who-2  100  20.5 ns/op  16 B/op  2 allocs/op".
 var line = regexp.MustCompile(`^Benchmark(\S+?)/impl=(\S+?)(?:-(\d+))?\s+\d+\s+(.*)$`)
 
-// add reads the output of one round and returns how many rows it had.
+// add reads the output of a round, or of several, and returns how many rows it had.
 func (r *results) add(output *bufio.Scanner) (int, error) {
 	n := 0
 	for output.Scan() {
 		text := output.Text()
-		if cpu, ok := strings.CutPrefix(text, "cpu: "); ok {
-			r.cpu = cpu
+		for name, value := range map[string]*string{"go": &r.golang, "benchtime": &r.benchtime, "cpu": &r.cpu} {
+			if after, ok := strings.CutPrefix(text, name+": "); ok {
+				*value = after
+			}
+		}
+		if strings.HasSuffix(text, " left out.") && !slices.Contains(r.leftOut, text) {
+			r.leftOut = append(r.leftOut, text)
 		}
 		m := line.FindStringSubmatch(text)
 		if m == nil {
@@ -79,6 +93,19 @@ func readSample(text string) (sample, error) {
 	return s, nil
 }
 
+// rounds returns how many there were.
+func (r *results) rounds() (n int) {
+	for _, row := range r.rows {
+		n = max(n, len(row.samples))
+	}
+	return n
+}
+
+// machine says what the rows were measured on.
+func (r *results) machine() string {
+	return fmt.Sprintf("%s, %d cores, %s; %d rounds of %s a row", r.cpu, r.procs, r.golang, r.rounds(), r.benchtime)
+}
+
 // group returns the rows of a group, the fastest first.
 func (r *results) group(name string) []*row {
 	var all []*row
@@ -88,10 +115,7 @@ func (r *results) group(name string) []*row {
 		}
 	}
 	slices.SortFunc(all, func(a, b *row) int {
-		if a.ns() < b.ns() {
-			return -1
-		}
-		return 1
+		return cmp.Or(cmp.Compare(a.ns(), b.ns()), cmp.Compare(a.impl, b.impl))
 	})
 	return all
 }
@@ -110,15 +134,15 @@ func (r *results) groups() []string {
 // find returns the row of a group that is called impl, or nil.
 func (r *results) find(group, impl string) *row { return r.rows[group+"/impl="+impl] }
 
-// fastestPeer returns the fastest of the rows of a group that are what others
-// would use instead of us, or nil.
-func (r *results) fastestPeer(group string) *row {
+// fastestPeer returns the row of a group with the least in the unit among those that
+// are what others would use instead of us, or nil.
+func (r *results) fastestPeer(unit, group string) (fastest *row) {
 	for _, row := range r.group(group) {
-		if !slices.Contains(noPeers, row.impl) {
-			return row
+		if !slices.Contains(noPeers, row.impl) && !(row.median(unit) >= fastest.median(unit)) {
+			fastest = row
 		}
 	}
-	return nil
+	return fastest
 }
 
 // noPeers are us, and the rows that are there for comparison alone.
@@ -153,15 +177,17 @@ func (r *row) spread() float64 {
 	return (high - low) / r.ns()
 }
 
-// ratio returns the median over the rounds of a's time divided by b's. It is
-// NaN if one of them is nil.
-func ratio(a, b *row) float64 {
+// ratio returns the median over the rounds of a's value divided by b's, in the unit.
+// It is NaN if there is none.
+func ratio(unit string, a, b *row) float64 {
 	if a == nil || b == nil {
 		return math.NaN()
 	}
 	var ratios []float64
 	for i := range min(len(a.samples), len(b.samples)) {
-		ratios = append(ratios, a.samples[i]["ns/op"]/b.samples[i]["ns/op"])
+		if v, w := a.samples[i][unit], b.samples[i][unit]; v > 0 && w > 0 {
+			ratios = append(ratios, v/w)
+		}
 	}
 	return median(ratios)
 }
