@@ -74,6 +74,19 @@ func TestOtherUnitsAreReadToo(t *testing.T) {
 	assert.True(t, math.IsNaN(r.find("Beside", "nobody").median("x-bare")))
 }
 
+// The same samples are the same bytes, though maps have no order.
+func TestRowsThatTookAsLongAreInTheOrderOfTheirNames(t *testing.T) {
+	var rows strings.Builder
+	for _, impl := range []string{"c", "a", "e", "b", "d"} {
+		rows.WriteString("BenchmarkX/impl=" + impl + "-2 \t 1\t 10 ns/op\n")
+	}
+	var order strings.Builder
+	for _, row := range read(t, rows.String()).group("X") {
+		order.WriteString(row.impl)
+	}
+	assert.Equal(t, "abcde", order.String())
+}
+
 func TestARatioIsTheMedianOfThoseWithinARound(t *testing.T) {
 	r := read(t, first, second, third)
 	ours, them := r.find(hsFirst, "tokenloop"), r.find(hsFirst, "golang-jwt")
@@ -151,7 +164,7 @@ BenchmarkBeside/work=refuse/alg=HS256/case=deep/impl=tokenloop-2     	1	230 ns/o
 	assert.InDelta(t, 1.65, dearest.value, 1e-9)
 	assert.InDelta(t, 330, dearest.ns, 1e-9)
 	assert.Equal(t, "**missed**", dearest.must.verdict(dearest.value))
-	large := all["refuse, HS256, 8 KiB or 1 MiB, the dearest case / a forged token"]
+	large := all["refuse 8 KiB or 1 MiB, the dearest case / a forged token"]
 	assert.InDelta(t, 1.65/0.75, large.value, 1e-9)
 	assert.True(t, math.IsNaN(all["refuse, RS256, the dearest case / an acceptance at first sight"].value))
 }
@@ -180,9 +193,10 @@ func TestALimitIsMetAtTheLimit(t *testing.T) {
 	assert.Equal(t, "**missed**", atLeast(20).verdict(19.999))
 }
 
-func TestTablesPutRatiosFirst(t *testing.T) {
+func TestTablesPutRatiosAndTheFastestFirst(t *testing.T) {
 	var b strings.Builder
 	writeTables(&b, read(t, first))
+	assert.Regexp(t, `(?s)\| floor \|.*\| golang-jwt-parts \|.*\| \*\*tokenloop\*\* \|.*\| golang-jwt \|`, b.String())
 	assert.Contains(t, b.String(), "### Verify, alg=HS256, sight=first, mode=serial")
 	assert.Contains(t, b.String(), "| | × floor | × fastest peer | × golang-jwt | ns | B | allocs | spread |")
 	assert.Contains(t, b.String(), "| **tokenloop** | 1.99 | 0.200 | 0.200 | 200 | 900 | 9 | 0 % |")

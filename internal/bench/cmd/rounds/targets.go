@@ -164,25 +164,24 @@ func twoCores(r *results) []target {
 
 // refusals judges the one that costs the most.
 func refusals(r *results) []target {
-	var all []target
-	for _, alg := range []string{"HS256", "RS256"} {
-		refused := func(name string) *row { return r.beside("refuse/alg="+alg+"/case="+name, us) }
-		dearest := func(names ...string) *row {
-			var most *row
-			for _, name := range names {
-				if v := refused(name).median("x-accepted"); !math.IsNaN(v) && !(most.median("x-accepted") >= v) {
-					most = refused(name)
-				}
+	dearest := func(alg string, names ...string) (most *row) {
+		for _, name := range names {
+			one := r.beside("refuse/alg="+alg+"/case="+name, us)
+			if v := one.median("x-accepted"); !math.IsNaN(v) && !(most.median("x-accepted") >= v) {
+				most = one
 			}
-			return most
 		}
-		any, large := dearest("expired", "forged", "unknown-kid", "garbage", "dots", "deep", "huge"), dearest("dots", "deep", "huge")
-		all = append(all,
-			target{"refuse, " + alg + ", the dearest case", "an acceptance at first sight", any.median("x-accepted"), any.ns(), atMost(1), none},
-			target{"refuse, " + alg + ", 8 KiB or 1 MiB, the dearest case", "a forged token", ratio("x-accepted", large, refused("forged")), large.ns(), atMost(2), none},
-		)
+		return most
 	}
-	return all
+	secret := dearest("HS256", "expired", "forged", "garbage", "dots", "deep", "huge")
+	public := dearest("RS256", "expired", "forged", "unknown-kid")
+	large, forged := dearest("HS256", "dots", "deep", "huge"), r.beside("refuse/alg=HS256/case=forged", us)
+	const accepted = "an acceptance at first sight"
+	return []target{
+		{"refuse, HS256, the dearest case", accepted, secret.median("x-accepted"), secret.ns(), atMost(1), none},
+		{"refuse, RS256, the dearest case", accepted, public.median("x-accepted"), public.ns(), atMost(1), none},
+		{"refuse 8 KiB or 1 MiB, the dearest case", "a forged token", ratio("x-accepted", large, forged), large.ns(), atMost(2), none},
+	}
 }
 
 // growth is of what grows with the service and costs a request the same.
