@@ -167,14 +167,14 @@ func (r *row) median(unit string) float64 {
 	return median(values)
 }
 
-// spread returns how far the slowest sample is above the fastest, as a part of
-// the median.
-func (r *row) spread() float64 {
+// spread returns how far the largest sample is above the smallest, as a part of the
+// median.
+func (r *row) spread(unit string) float64 {
 	low, high := math.Inf(1), 0.0
 	for _, s := range r.samples {
-		low, high = min(low, s["ns/op"]), max(high, s["ns/op"])
+		low, high = min(low, s[unit]), max(high, s[unit])
 	}
-	return (high - low) / r.ns()
+	return (high - low) / r.median(unit)
 }
 
 // ratio returns the median over the rounds of a's value divided by b's, in the unit.

@@ -71,6 +71,10 @@ func TestOtherUnitsAreReadToo(t *testing.T) {
 	assert.InDelta(t, 1.06, row.median("x-bare"), 1e-9)
 	assert.InDelta(t, 37000, row.ns(), 1e-9)
 	assert.True(t, math.IsNaN(row.bytes()))
+	var b strings.Builder
+	writeTables(&b, r)
+	assert.Contains(t, b.String(), "| | × bare, in turns | ns | B | allocs | spread |")
+	assert.Contains(t, b.String(), "| **tokenloop** | 1.06 | 37000 | - | - | 2 % |")
 	assert.True(t, math.IsNaN(r.find("Beside", "nobody").median("x-bare")))
 }
 
@@ -92,7 +96,7 @@ func TestARatioIsTheMedianOfThoseWithinARound(t *testing.T) {
 	ours, them := r.find(hsFirst, "tokenloop"), r.find(hsFirst, "golang-jwt")
 	assert.InDelta(t, 0.21, ratio(perOp, ours, them), 1e-9)
 	assert.InDelta(t, 900, ours.ns(), 1e-9)
-	assert.InDelta(t, (2100.0-200)/900, ours.spread(), 1e-9)
+	assert.InDelta(t, (2100.0-200)/900, ours.spread(perOp), 1e-9)
 	assert.True(t, math.IsNaN(ratio(perOp, ours, nil)))
 }
 

@@ -11,7 +11,8 @@ import (
 // writeTables writes one table for each group: who took how long, beside whom.
 func writeTables(w io.Writer, r *results) {
 	fmt.Fprint(w, "\n## Rows\n\nFirst the time as a multiple of that of another row: the median over the rounds of the ratio within a round,\n"+
-		"or of that in turns where it says so. Then the medians over the rounds, and how far the slowest round was from the fastest.\n")
+		"or of that in turns where it says so. Then the medians over the rounds, and how far the slowest round was from the fastest,\n"+
+		"in the ratio if it was in turns and otherwise in the time.\n")
 	for _, group := range r.groups() {
 		rows := r.group(group)
 		type column struct {
@@ -19,8 +20,10 @@ func writeTables(w io.Writer, r *results) {
 			of    func(*row) float64
 		}
 		var columns []column
+		judged := perOp // the unit of which the spread is said
 		for _, beside := range []string{"bare", "floor", "accepted", "one"} {
 			if !math.IsNaN(rows[0].median("x-" + beside)) {
+				judged = "x-" + beside
 				columns = append(columns, column{"× " + beside + ", in turns", func(row *row) float64 { return row.median("x-" + beside) }})
 			}
 		}
@@ -57,7 +60,7 @@ func writeTables(w io.Writer, r *results) {
 			for _, c := range columns {
 				fmt.Fprintf(w, " %s |", number(c.of(row)))
 			}
-			fmt.Fprintf(w, " %s | %s | %s | %.0f %% |\n", number(row.ns()), whole(row.bytes()), whole(row.allocs()), 100*row.spread())
+			fmt.Fprintf(w, " %s | %s | %s | %.0f %% |\n", number(row.ns()), whole(row.bytes()), whole(row.allocs()), 100*row.spread(judged))
 		}
 	}
 }
