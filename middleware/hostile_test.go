@@ -491,10 +491,12 @@ func TestHostileRequests(t *testing.T) {
 		}
 		return least
 	}
+	limit := func(l *lane) time.Duration {
+		return max(50*ordinary, 5*fastest(bearerOf(sign(l.method, l.wrong, l.header, l.claims))))
+	}
 	limits := map[*lane]time.Duration{}
 	for _, l := range w.lanes {
-		forged := fastest(bearerOf(sign(l.method, l.wrong, l.header, l.claims)))
-		limits[l] = max(50*ordinary, 5*forged)
+		limits[l] = limit(l)
 	}
 	suspects := 0
 	for n, took := range times {
@@ -506,7 +508,14 @@ func TestHostileRequests(t *testing.T) {
 			continue
 		}
 		suspects++
-		if again := fastest(values); again > limits[l] {
+		again := fastest(values)
+		for range 4 { // a machine may have been busy for all of it
+			if again <= limits[l] {
+				break
+			}
+			again, limits[l] = fastest(values), max(limits[l], limit(l))
+		}
+		if again > limits[l] {
 			fail(numbers[n], name, values, "it takes %v, an ordinary refusal %v", again, ordinary)
 		}
 	}
