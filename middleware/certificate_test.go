@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/dpop"
 	"github.com/tokenloop/tokenloop/middleware"
 )
 
@@ -129,9 +130,10 @@ func TestATokenBoundToAKeyAndACertificate(t *testing.T) {
 		auth.Handler(http.HandlerFunc(subject)).ServeHTTP(w, r)
 	}))
 	auth = newAuth(t, withDPoP(func(d *middleware.DPoP) { d.PublicURL, d.Required = server.URL, true }))
+	token := h.token
 	do := func(c *http.Client, scheme, proof string) *http.Response {
 		r := must(http.NewRequest("GET", server.URL, nil))
-		r.Header.Set("Authorization", scheme+" "+h.token)
+		r.Header.Set("Authorization", scheme+" "+token)
 		r.Header.Set("DPoP", proof)
 		resp, err := c.Do(r)
 		require.NoError(t, err)
@@ -144,7 +146,10 @@ func TestATokenBoundToAKeyAndACertificate(t *testing.T) {
 	expect(t, do(client(server), "DPoP", proof()), 401, jwterrors.ProofInvalid)
 	expect(t, do(client(server, mine), "DPoP", "x"), 401, jwterrors.ProofInvalid)
 	expect(t, do(client(server, mine), "Bearer", proof()), 401, jwterrors.ProofInvalid)
-	expect(t, sendAs(t, client(server, mine), server.URL, boundTo(mine)), 200, "")
+
+	token = boundTo(mine)
+	expect(t, do(client(server, mine), "Bearer", ""), 200, "")
+	expect(t, do(client(server, mine), "DPoP", must(h.Proof("GET", server.URL, dpop.TokenHash(token), "", time.Now()))), 401, jwterrors.ProofInvalid)
 }
 
 // RFC 9440: behind a proxy that ends TLS, its word counts, and nobody else's.
