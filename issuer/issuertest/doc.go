@@ -19,6 +19,18 @@
 // The folder examples/handlertest has this as a test that runs, with each reason
 // for which a token is refused.
 //
+// # Bound tokens
+//
+// A token that is bound to a key comes with a proof of it (RFC 9449):
+//
+//	token := fake.Mint(issuertest.Token{Bound: true})
+//	r.Header.Set("Authorization", "DPoP "+token)
+//	r.Header.Set("DPoP", fake.Proof(r, token, ""))
+//
+// What must be refused is had by leaving the proof out, sending the token as Bearer,
+// or the proof of another request or of another Fake. A token for a certificate (RFC
+// 8705, Section 3.1) has Claims of {"cnf": {"x5t#S256": thumbprint}}.
+//
 // # Keys
 //
 // A verifier gets the keys in the way that it gets them in production, or in one

@@ -211,3 +211,16 @@ func ExampleFake_String() {
 	fmt.Println(issuertest.New(t, issuertest.Config{NoServer: true}))
 	// Output: issuertest.Fake(https://issuer.test)
 }
+
+func ExampleFake_Proof() {
+	fake := issuertest.New(t, issuertest.Config{NoServer: true})
+	token := fake.Mint(issuertest.Token{Bound: true})
+	r := httptest.NewRequest("GET", "https://api.example.com/orders", nil)
+	r.Header.Set("Authorization", "DPoP "+token)
+	r.Header.Set("DPoP", fake.Proof(r, token, ""))
+	fmt.Println(strings.Contains(payload(token), `"cnf":{"jkt":`))
+	fmt.Println(strings.Contains(payload(r.Header.Get("DPoP")), `"htu":"https://api.example.com/orders"`))
+	// Output:
+	// true
+	// true
+}

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tokenloop/tokenloop/internal/dpop"
 	"github.com/tokenloop/tokenloop/issuer"
 )
 
@@ -60,6 +61,8 @@ type Fake struct {
 	c    Config
 	base string // URL of the documents, without a slash at the end
 
+	client *dpop.Key // what Bound tokens are bound to
+
 	mu        sync.Mutex
 	offset    time.Duration
 	signing   *key
@@ -77,7 +80,12 @@ func New(tb TB, c Config) *Fake {
 		tb.Fatalf("%v", err)
 		return nil
 	}
-	f := &Fake{tb: tb, c: c, foreign: map[string]*key{}}
+	client, err := newClientKey()
+	if err != nil {
+		tb.Fatalf("issuertest: make a key: %v", err)
+		return nil
+	}
+	f := &Fake{tb: tb, c: c, client: client, foreign: map[string]*key{}}
 	f.c.Algorithm = cmp.Or(c.Algorithm, defaultAlgorithm)
 	f.c.Audience = cmp.Or(c.Audience, defaultAudience)
 	f.c.Lifetime = cmp.Or(c.Lifetime, defaultLifetime)

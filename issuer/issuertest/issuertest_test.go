@@ -245,6 +245,7 @@ func TestAContradictionEndsTheTest(t *testing.T) {
 		{"half a second", issuertest.Token{Lifetime: time.Second / 2}, "Lifetime is 500ms"},
 		{"a negative lifetime", issuertest.Token{Lifetime: -time.Second}, "Lifetime is -1s"},
 		{"a raw payload and a subject", issuertest.Token{RawPayload: "{}", Subject: "a"}, "RawPayload is set"},
+		{"a raw payload and a key", issuertest.Token{RawPayload: "{}", Bound: true}, "RawPayload is set"},
 		{"a raw payload and claims", issuertest.Token{RawPayload: "{}", Claims: map[string]any{}}, "RawPayload is set"},
 		{"two headers", issuertest.Token{RawHeader: "{}", Header: map[string]any{}}, "both RawHeader and Header"},
 		{"two keys", issuertest.Token{Forged: true, UnknownKey: true}, "more than one of Forged"},

@@ -28,6 +28,10 @@ type Token struct {
 	Expired     bool // "exp" was an hour ago
 	NotYetValid bool // "nbf" is in an hour, and "exp" a lifetime after it
 
+	// Bound binds the token to a key of the Fake's (RFC 9449, Section 6.1), by
+	// which Proof makes proofs.
+	Bound bool
+
 	// Claims are added to the others or replace them. A nil removes the claim,
 	// and a time.Time becomes a NumericDate.
 	Claims map[string]any
@@ -153,6 +157,9 @@ func (f *Fake) claims(t Token) map[string]any {
 	if t.NotYetValid {
 		all["nbf"] = now.Add(time.Hour)
 	}
+	if t.Bound {
+		all["cnf"] = map[string]string{"jkt": f.client.Thumbprint}
+	}
 	all = change(all, t.Claims)
 	for name, value := range all {
 		if date, ok := value.(time.Time); ok {
@@ -182,7 +189,7 @@ func (t Token) check(algorithm string) error {
 		mistake("both Expired and NotYetValid are set")
 	}
 	if t.RawPayload != "" && (t.Subject != "" || t.Scope != "" || t.Issuer != "" || t.Audience != nil ||
-		t.Lifetime != 0 || t.Expired || t.NotYetValid || t.Claims != nil) {
+		t.Lifetime != 0 || t.Expired || t.NotYetValid || t.Bound || t.Claims != nil) {
 		mistake("RawPayload is set, and so are fields that it replaces")
 	}
 	if t.RawHeader != "" && t.Header != nil {
