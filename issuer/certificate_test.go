@@ -168,6 +168,8 @@ func TestTheCertificateThatAProxyPassesOn(t *testing.T) { // RFC 8705, Section 6
 				return known, nil
 			case "broken":
 				return nil, errors.New("no PEM")
+			case "not verified":
+				return known, errors.New("its chain is not ours")
 			case "empty":
 				return &x509.Certificate{}, nil
 			}
@@ -177,7 +179,7 @@ func TestTheCertificateThatAProxyPassesOn(t *testing.T) { // RFC 8705, Section 6
 	r := f.do("POST", "/auth/login", loginBody, "X-Test-Certificate", "own")
 	require.Equal(t, 200, r.status, r.text)
 	assert.Equal(t, thumbprint(own), x5t(t, r), "a client that is looked up, at /login")
-	for _, what := range []string{"", "broken", "empty"} {
+	for _, what := range []string{"", "broken", "not verified", "empty"} {
 		assert.Equal(t, jwterrors.ProofInvalid, f.do("POST", "/auth/login", loginBody, "X-Test-Certificate", what).reason, what)
 	}
 	assert.Equal(t, true, f.do("GET", "/.well-known/oauth-authorization-server", "").body["tls_client_certificate_bound_access_tokens"])

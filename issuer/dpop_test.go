@@ -242,6 +242,25 @@ func TestAProofIsRequired(t *testing.T) { // RFC 9449, Section 5.2
 	}
 }
 
+// Whether a client needs a proof is asked only where proofs are looked at, and then
+// it is known before anything is answered.
+func TestAClientThatCannotBeLookedUp(t *testing.T) {
+	down := func(c *issuer.Config) {
+		withOAuth(c)
+		c.ClientID, c.Clients = "elsewhere", c.Clients[:1]
+		c.LookupClient = func(context.Context, string) (issuer.Client, error) {
+			return issuer.Client{}, errors.New("no registry")
+		}
+	}
+	assert.Equal(t, 200, newFixture(t, down).do("POST", "/auth/login", loginBody).status)
+	f := newFixture(t, func(c *issuer.Config) { down(c); c.DPoP = &issuer.DPoP{} })
+	p := newProver(f)
+	assert.Equal(t, 503, f.do("POST", "/auth/login", loginBody).status)
+	assert.Equal(t, 503, p.do(f, "POST", "/auth/login", loginBody).status)
+	assert.Equal(t, 503, f.refresh("rt1.m1.x.0.x").status)
+	assert.Empty(t, f.kinds())
+}
+
 // Every way in which a proof may be wrong, at the routes that take one. Nothing has
 // happened then: no password was looked at, no token rotated.
 func TestAProofThatIsWrong(t *testing.T) { // RFC 9449, Section 4.3
