@@ -2,6 +2,7 @@ package refresher
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -169,6 +170,23 @@ type Config struct {
 	// proof out of a request on its way has tokens that can be stolen.
 	InsecureAllowBearer bool
 
+	// StepUp has the user log in again, where a server asks for a stronger or more
+	// recent login than the token comes from (AUTH_AUTHENTICATION_INSUFFICIENT;
+	// RFC 9470): as required says, by one of its ACRValues, if there are any, and
+	// within its MaxAge, if that is not zero. It puts the new tokens in use with
+	// Login or SetTokens, and returns nil. Then the request is sent once more, if
+	// its body can be (StepUp is not called for others) and the tokens are not
+	// another user's. After an error or a panic the caller gets the 401, as it does
+	// when the server asks again.
+	//
+	// However many requests require the same, it is called once for them, and one
+	// call follows the other where they require different things, unless the new
+	// token is enough. A request waits as long as its own context allows. That of
+	// StepUp has the values of one of the requests and ends with Close alone, since
+	// the user may be typing; what is sent with it asks for no login. Nil means that
+	// the caller gets the 401, and reads it with jwterrors.FromResponse.
+	StepUp func(ctx context.Context, required *jwterrors.Error) error
+
 	// PublicKeys are those of the issuer. With them every token that comes in,
 	// from the Source, the caller or the Store, must be a JWT that one of them
 	// verifies; nothing is fetched for it. To rotate, list the new key beside
@@ -218,7 +236,7 @@ func New(config Config) (*Transport, error) {
 		window: cmp.Or(config.RefreshWindow, 60*time.Second), skew: cmp.Or(config.Skew, 30*time.Second),
 		maxRetries: cmp.Or(config.MaxRetries, 5), backoff: config.RetryBackoff,
 		retryInterval: cmp.Or(config.RetryInterval, 2*time.Second), maxRetryInterval: cmp.Or(config.MaxRetryInterval, time.Minute),
-		allowBearer: config.InsecureAllowBearer, noJitter: config.NoJitter, pause: cmp.Or(config.Pause, time.Minute),
+		allowBearer: config.InsecureAllowBearer, stepUp: config.StepUp, noJitter: config.NoJitter, pause: cmp.Or(config.Pause, time.Minute),
 		attemptTimeout: cmp.Or(config.AttemptTimeout, attemptTimeout), refreshTimeout: cmp.Or(config.RefreshTimeout, 2*time.Minute),
 		maxFailures: int32(min(cmp.Or(config.MaxFailures, 10), math.MaxInt32)), maxLifetime: cmp.Or(config.MaxLifetime, 365*24*time.Hour),
 		issuer: config.Issuer, audience: config.Audience,

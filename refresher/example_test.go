@@ -97,6 +97,32 @@ func ExampleTransport_RoundTrip() {
 	// 1 refresh
 }
 
+func ExampleConfig_stepUp() {
+	var t *refresher.Transport
+	t, service := exampleTransport(func(c *refresher.Config) {
+		c.StepUp = func(ctx context.Context, required *jwterrors.Error) error {
+			fmt.Println("log in again, for", required.ACRValues) // here the app asks its user
+			return t.Login(ctx, alice)
+		}
+	})
+	defer t.Close()
+	if err := t.Login(context.Background(), alice); err != nil {
+		fmt.Println(err)
+		return
+	}
+	service.hookCall(func(w http.ResponseWriter, r *http.Request) bool {
+		weak := service.logins.Load() < 2
+		if weak {
+			jwterrors.Responder{}.Respond(w, r, &jwterrors.Error{Reason: jwterrors.AuthenticationInsufficient, ACRValues: []string{"mfa"}})
+		}
+		return weak
+	})
+	show(t.Client().Get("https://service.test/api/payments"))
+	// Output:
+	// log in again, for [mfa]
+	// 200 ok
+}
+
 func ExampleTransport_Client() {
 	t, _ := exampleTransport(nil)
 	defer t.Close()

@@ -52,6 +52,8 @@ type Transport struct {
 	outbox *outbox
 
 	listeners listeners
+	stepUp    func(context.Context, *jwterrors.Error) error // nil: that is for the caller
+	logins    logins
 
 	saving    atomic.Bool // whether a goroutine is saving tokens that are unsaved
 	writing   sync.Mutex  // held while the caller's own changes are written to the store
@@ -107,10 +109,14 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || resp == nil {
 		return resp, err
 	}
-	if !t.refuses(resp, st) {
-		return resp, nil
+	said, refused := t.judge(resp, st)
+	switch {
+	case refused:
+		return t.again(&out, resp, st)
+	case said != nil:
+		return t.elevate(&out, resp, st, said)
 	}
-	return t.again(&out, resp, st)
+	return resp, nil
 }
 
 // send sends with, which out has made with the token of st.
@@ -205,8 +211,12 @@ func (t *Transport) again(out *outgoing, resp *http.Response, st *state) (*http.
 	if err != nil || second == nil {
 		return second, err
 	}
-	if t.refuses(second, next) && t.source != nil {
+	said, refused := t.judge(second, next)
+	switch {
+	case refused && t.source != nil:
 		next.gen.latched.Store(true) // a newer token did not help
+	case !refused && said != nil:
+		return t.elevate(out, second, next, said)
 	}
 	return second, nil
 }
@@ -227,15 +237,15 @@ func (t *Transport) successor(ctx context.Context, st *state) (*state, error) {
 	return t.ready(ctx, next, t.now())
 }
 
-// refuses reports whether resp refuses the token of st, and notes what it says
-// about the token's generation. The body of a refusal is read and closed, and
-// can still be read by the caller.
-func (t *Transport) refuses(resp *http.Response, st *state) bool {
-	if !t.refusals.hasStatus(resp.StatusCode) {
+// judge returns what resp says if it may refuse the token of st, and whether it does,
+// and notes what that says about the token's generation. The body of what may be a
+// refusal is read and closed, and can still be read by the caller.
+func (t *Transport) judge(resp *http.Response, st *state) (said *jwterrors.Error, refused bool) {
+	if !t.refusals.hasStatus(resp.StatusCode) && (t.stepUp == nil || resp.StatusCode != http.StatusUnauthorized) {
 		if resp.StatusCode < 400 {
 			t.accepted(st)
 		}
-		return false
+		return nil, false
 	}
 	keep(resp)
 	e := t.reader.FromResponse(resp)
@@ -243,13 +253,13 @@ func (t *Transport) refuses(resp *http.Response, st *state) bool {
 		k.rewind()
 	}
 	if !t.refusals.has(resp.StatusCode, e) {
-		return false
+		return e, false
 	}
 	if e == nil {
 		e = &jwterrors.Error{Reason: jwterrors.TokenGenericError, Status: resp.StatusCode}
 	}
 	t.refused(st, e)
-	return true
+	return e, true
 }
 
 // refused notes that a server has refused the token of st, once for each
