@@ -204,7 +204,9 @@ func names(file *ast.File) map[string]bool {
 				return false
 			}
 		case *ast.Ident:
-			all[n.Name] = all[n.Name]
+			if _, ok := all[n.Name]; !ok {
+				all[n.Name] = false
+			}
 		}
 		return true
 	})
