@@ -42,12 +42,14 @@ func respond(w http.ResponseWriter, r *http.Request, err error) {
 		answer.Message = e.Message
 	case reason == jwterrors.CredentialsInvalid:
 		answer.Message = "The username or the password is incorrect."
-	case reason == jwterrors.RequestInvalid && errors.As(err, &e) && e.Message != "":
+	case reason == jwterrors.RequestInvalid && errors.As(err, &e) && e.Err == nil: // what is wrong with a password
 		answer.Message = e.Message
 	case reason == jwterrors.RequestInvalid && r.URL.Path == "/login":
 		answer.Message = "You must send the username and the password."
 	case reason == jwterrors.RequestInvalid && r.URL.Path == "/signup":
 		answer.Message = "You must send all details."
+	case reason == jwterrors.RequestInvalid && e != nil:
+		answer.Message = e.Message
 	case strings.HasPrefix(string(reason), "AUTH_TOKEN_") && reason.Status() == http.StatusUnauthorized:
 		status, answer.Code, answer.Message = http.StatusForbidden, "invalidToken", "Your access token is invalid."
 	case reason.Action() == jwterrors.ActionLogin:
