@@ -15,7 +15,7 @@ import (
 // The page in a real browser: a login, reloads, two tabs that refresh at once,
 // devices and logouts, at two widths, in light and dark, with the keyboard.
 //
-// TOKENLOOP_TEST_SCREENSHOTS is a folder to keep the screenshots in.
+// TOKENLOOP_TEST_SCREENSHOTS is a folder to keep the screenshots in, by its absolute path.
 func TestThePage(t *testing.T) {
 	chromium, drive := tools(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -27,7 +27,7 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("server", flag.ContinueOnError)
 	flags.StringVar(&o.addr, "addr", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
-	flags.StringVar(&o.store, "store", "", "where sessions and users live: memory:, sqlite:FILE, postgres://... or mysql://... (default: a SQLite file of this run)")
+	flags.StringVar(&o.store, "store", "", "where sessions and users live: memory:, sqlite:FILE, postgres://..., mysql://... or redis://... (default: a SQLite file of this run)")
 	flags.StringVar(&o.alg, "alg", "ES256", "signing algorithm: HS256, RS256, ES256 or EdDSA")
 	flags.StringVar(&o.issuer, "issuer", "", "issuer URL (default: this server's own)")
 	flags.StringVar(&o.audience, "audience", "api", "audience of the access tokens")

@@ -95,6 +95,36 @@ func TestEverySnippetCompiles(t *testing.T) {
 	}
 }
 
+// What Markdown calls by the name of a package of ours, such as issuer.Config, is there.
+// The changelog may name what has gone.
+func TestTheNamesInMarkdownAreThere(t *testing.T) {
+	name := regexp.MustCompile(`\b(\w+)\.([A-Z]\w*)`)
+	named := map[string]map[string]string{} // the names by package, with a file that has them
+	walk(t, func(file, text string) {
+		if !strings.HasSuffix(file, ".md") || file == "CHANGELOG.md" {
+			return
+		}
+		for _, m := range name.FindAllStringSubmatch(text, -1) {
+			if where := packages[m[1]]; strings.HasPrefix(where, module) {
+				if named[where] == nil {
+					named[where] = map[string]string{}
+				}
+				named[where][m[2]] = file
+			}
+		}
+	})
+	require.NotEmpty(t, named)
+	paths := slices.Sorted(maps.Keys(named))
+	compiled := exports(t, paths)(token.NewFileSet())
+	for _, where := range paths {
+		of, err := compiled.Import(where)
+		require.NoError(t, err)
+		for name, file := range named[where] {
+			assert.NotNil(t, of.Scope().Lookup(name), "%s: %s has no %s", file, where, name)
+		}
+	}
+}
+
 // snippets returns those of all Markdown and of all comments outside of tests.
 func snippets(t *testing.T) []snippet {
 	t.Helper()
