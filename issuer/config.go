@@ -144,8 +144,8 @@ type Config struct {
 	Claims []string
 
 	// BindDevice binds a session to the device that its login named (RFC 9700,
-	// Section 2.2.2, asks for a stronger binding): a login without one is
-	// refused, and a refresh that does not name the same one is a
+	// Section 2.2.2, asks for a stronger binding, which DPoP is): a login
+	// without one is refused, and a refresh that does not name the same one is a
 	// RefreshTokenInvalid that changes nothing. A session that began without
 	// one, before this was set, is bound to none. The device is no secret of
 	// this issuer's: who steals it with the token is not kept out.
@@ -154,7 +154,8 @@ type Config struct {
 	// InsecureNoRotation lets a refresh answer the refresh token that it was
 	// sent, for clients that cannot store another one. A stolen token then
 	// works beside its owner's until the session ends, and nobody notices
-	// (RFC 9700, Section 2.2.2). IdleTTL cannot be had with it.
+	// (RFC 9700, Section 2.2.2). IdleTTL cannot be had with it. Clients with a
+	// key or a secret need it not: see BoundSessions.
 	InsecureNoRotation bool
 
 	// ClientID is the claim "client_id" of sessions that begin at /login.

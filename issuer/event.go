@@ -22,7 +22,7 @@ const (
 
 	EventRefresh     EventKind = "refresh"      // a refresh token was rotated
 	EventRepeat      EventKind = "repeat"       // a refresh was repeated within Grace
-	EventLateRetry   EventKind = "late_retry"   // a refresh was repeated later, with its retry key
+	EventLateRetry   EventKind = "late_retry"   // a refresh was repeated later, with its retry key or under AnyRetry
 	EventReplay      EventKind = "replay"       // a rotated refresh token came back, and the session was revoked
 	EventLostWrite   EventKind = "lost_write"   // the store is behind a token that was issued: it has lost a write
 	EventOtherDevice EventKind = "other_device" // a refresh token came with another device than its session's

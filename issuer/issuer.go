@@ -13,7 +13,7 @@ import (
 
 // An Issuer is the http.Handler of all routes below Config.Prefix. Make one with
 // New. It is safe for concurrent use, and holds no state but its Config, whose
-// Limiter counts.
+// Limiter counts, and whose Replays remember proofs.
 type Issuer struct {
 	c       Config
 	masters masterKeys

@@ -169,6 +169,21 @@ func TestTheCodeFlow(t *testing.T) {
 	b.want(b.do("POST", "/auth/refresh", "", refreshBody(r.str("refresh_token"))), 401, jwterrors.SessionRevoked)
 }
 
+// The form keeps what the request says, for what the code is made of.
+func TestTheAuthorizationFormKeepsTheRequest(t *testing.T) { // RFC 9449, Section 10
+	b := newBrowser(start(t))
+	asked := asking("dpop_jkt", challenge("stands for the thumbprint of a key"))
+	form := b.form(asked)
+	for _, name := range authorizeParameters {
+		if form.Get(name) == "" || form.Get(name) != asked.Get(name) {
+			t.Errorf("%s is %q in the form, and was %q", name, form.Get(name), asked.Get(name))
+		}
+	}
+	if form.Has("unknown") {
+		t.Error("the form has what nobody asks for")
+	}
+}
+
 func TestAuthorizationRequestsThatAreRefused(t *testing.T) {
 	b := newBrowser(start(t))
 	const back = "back" // to the client, with the error; else the page says it
@@ -212,7 +227,7 @@ func TestAuthorizationRequestsThatAreRefused(t *testing.T) {
 	}
 
 	for _, name := range authorizeParameters {
-		q := asking()
+		q := asking("dpop_jkt", challenge("x"))
 		q.Add(name, q.Get(name))
 		if resp, _ := b.send("GET", "?"+q.Encode(), nil); resp.StatusCode != 400 {
 			t.Errorf("%s twice: %d", name, resp.StatusCode)
