@@ -109,6 +109,8 @@ func TestMistakesInTheConfig(t *testing.T) {
 		{"an RSA key of 8200 bits", public(middleware.PublicKey{Key: &rsa.PublicKey{N: new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 8199), big.NewInt(1)), E: 65537}}), "not 8200"},
 		{"an RSA key with the exponent 1", public(middleware.PublicKey{Key: &rsa.PublicKey{N: rsaKey().N, E: 1}}), "exponent"},
 		{"an RSA key with an even exponent", public(middleware.PublicKey{Key: &rsa.PublicKey{N: rsaKey().N, E: 4}}), "exponent"},
+		{"an RSA key that can be factored", public(middleware.PublicKey{Key: &rsa.PublicKey{N: factorable(0), E: 65537}}), "CVE-2017-15361"},
+		{"an RSA key that differs from it modulo one prime", public(middleware.PublicKey{Key: &rsa.PublicKey{N: factorable(701), E: 65537}}), ""},
 		{"an RSA key without modulus", public(middleware.PublicKey{Key: &rsa.PublicKey{}}), "nil"},
 		{"a nil RSA key", public(middleware.PublicKey{Key: (*rsa.PublicKey)(nil)}), "nil"},
 		{"a nil ECDSA key", public(middleware.PublicKey{Key: (*ecdsa.PublicKey)(nil)}), "nil"},
@@ -164,4 +166,24 @@ func TestTheConfigIsCopied(t *testing.T) {
 	own[0]++
 	audiences[0], types[0] = "x", "x"
 	require.NoError(t, verify(auth, good()))
+}
+
+// factorable returns a modulus of 2048 bits that has the form of those that the
+// library of some chips made: a power of 65537 modulo each prime up to 701, except
+// one.
+func factorable(except int64) *big.Int {
+	product := big.NewInt(1)
+	for p := int64(2); p <= 701; p++ {
+		if big.NewInt(p).ProbablyPrime(0) && p != except {
+			product.Mul(product, big.NewInt(p))
+		}
+	}
+	n := new(big.Int).Exp(big.NewInt(65537), big.NewInt(12345), product)
+	n.Add(n, new(big.Int).Lsh(product, uint(2048-product.BitLen())))
+	if except != 0 { // a multiple of it is a power of nothing
+		for new(big.Int).Mod(n, big.NewInt(except)).Sign() != 0 {
+			n.Add(n, product)
+		}
+	}
+	return n
 }

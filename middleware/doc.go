@@ -118,7 +118,8 @@
 //	     A point is on its curve, modulus and exponent are what they can be.
 //	     TestMistakesInTheConfig TestWhichKeysOfASet
 //	3.5  keys cannot be guessed
-//	     A secret is as long as its hash; a shorter one is refused by New.
+//	     A secret is as long as its hash; a shorter one is refused by New, and so
+//	     is an RSA key that can be factored (CVE-2017-15361).
 //	     TestMistakesInTheConfig
 //	3.6  no compression before encryption
 //	     There is no encryption: a JWE is refused for its form, unread.

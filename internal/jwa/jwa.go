@@ -65,6 +65,9 @@ func PublicKey(material crypto.PublicKey, name string) (crypto.PublicKey, string
 		if k.E < 3 || k.E%2 == 0 || k.E > 1<<31-1 || k.N.Bit(0) == 0 {
 			return nil, "", errors.New("the modulus or the exponent of the RSA key is wrong")
 		}
+		if isROCA(k.N) {
+			return nil, "", errors.New("the RSA key is of a kind that can be factored (CVE-2017-15361)")
+		}
 		alg, err := Choose(name, RSA...)
 		return &rsa.PublicKey{N: new(big.Int).Set(k.N), E: k.E}, alg, err
 	case *ecdsa.PublicKey:
@@ -102,6 +105,29 @@ func PublicKey(material crypto.PublicKey, name string) (crypto.PublicKey, string
 	default: // private keys too: a verifier has no use for them
 		return nil, "", fmt.Errorf("a %T is none of *rsa.PublicKey, *ecdsa.PublicKey and ed25519.PublicKey", material)
 	}
+}
+
+// isROCA reports whether n was made by the library of some chips, and with that can
+// be factored (CVE-2017-15361): modulo each small prime, such a modulus is a power
+// of 65537. Of the others, one in 2^167 is taken for one.
+func isROCA(n *big.Int) bool {
+	for p := int64(3); p <= 701; p += 2 { // those that count from 2048 bits on
+		prime := big.NewInt(p)
+		if !prime.ProbablyPrime(0) {
+			continue
+		}
+		rest, power := prime.Mod(n, prime).Int64(), int64(1)
+		for range p {
+			if power == rest {
+				break
+			}
+			power = power * 65537 % p
+		}
+		if power != rest {
+			return false
+		}
+	}
+	return true
 }
 
 // Choose returns name, or the first of among where it is empty. It fails when
