@@ -73,7 +73,7 @@ const (
 //
 // Of a set count the public keys for signatures, with RSA keys of 2048 to 8192
 // bits. A key is for the algorithm that its "alg" names, or else for that of its
-// curve, or RSAAlgorithm. Other keys are left out, and a set of which nothing is
+// curve (EdDSA for Ed25519), or RSAAlgorithm. Other keys are left out, and a set of which nothing is
 // left is treated like a failed fetch.
 //
 // A token is verified with the key that its "kid" names. One without a kid is

@@ -164,7 +164,8 @@ type PublicKey struct {
 	ID string
 
 	// Algorithm is the only one that the key is for. Empty means RS256 for an
-	// RSA key; a key of another kind has but one.
+	// RSA key, and EdDSA for an Ed25519 key, whose tokens may say Ed25519 instead
+	// (RFC 9864): name that. A key on another curve has but one.
 	Algorithm string
 
 	// Key is an *rsa.PublicKey of 2048 to 8192 bits, an *ecdsa.PublicKey on
@@ -173,8 +174,8 @@ type PublicKey struct {
 }
 
 // PublicKeys returns a source with public keys that are known beforehand, for
-// the algorithms RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512
-// and EdDSA. To rotate, list the new key beside the old one.
+// the algorithms RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512,
+// EdDSA and Ed25519. To rotate, list the new key beside the old one.
 func PublicKeys(keys ...PublicKey) KeySource {
 	var mistakes []error
 	var all []*key

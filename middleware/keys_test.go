@@ -54,6 +54,31 @@ func TestEveryAlgorithm(t *testing.T) { // MO-14, DC-03
 	}
 }
 
+// RFC 9864, Section 2.2: EdDSA with Ed25519 has a name of its own. A key is for one
+// of the two.
+func TestTheTwoNamesOfEd25519(t *testing.T) {
+	token := func(alg string) string {
+		return sign(jwt.SigningMethodEdDSA, edKey, object{"alg": alg, "kid": "k"}, claims())
+	}
+	for _, c := range []struct{ of, passes, refused string }{
+		{"EdDSA", "EdDSA", "Ed25519"}, {"Ed25519", "Ed25519", "EdDSA"}, {"", "EdDSA", "Ed25519"},
+	} {
+		t.Run("a key for "+c.of, func(t *testing.T) {
+			more := object{"kid": "k"}
+			if c.of != "" {
+				more["alg"] = c.of
+			}
+			listed := middleware.PublicKeys(middleware.PublicKey{ID: "k", Algorithm: c.of, Key: edKey.Public()})
+			document := jwkSet(jwk(edKey.Public(), more))
+			for _, keys := range []middleware.KeySource{listed, middleware.LocalJWKS(func() []byte { return document })} {
+				auth := withKeys(t, keys)
+				require.NoError(t, verify(auth, token(c.passes)))
+				require.ErrorIs(t, verify(auth, token(c.refused)), jwterrors.TokenSignatureInvalid)
+			}
+		})
+	}
+}
+
 // A salt of another length than the hash is not PS256 (RFC 7518, Section 3.5).
 func TestTheSaltOfPSS(t *testing.T) {
 	long := &jwt.SigningMethodRSAPSS{

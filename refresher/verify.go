@@ -21,7 +21,8 @@ type PublicKey struct {
 	ID string
 
 	// Algorithm is the only one that the key is for. Empty means RS256 for an
-	// RSA key; a key of another kind has but one.
+	// RSA key, and EdDSA for an Ed25519 key, whose tokens may say Ed25519 instead
+	// (RFC 9864): name that. A key on another curve has but one.
 	Algorithm string
 
 	// Key is an *rsa.PublicKey of 2048 to 8192 bits, an *ecdsa.PublicKey on

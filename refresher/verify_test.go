@@ -71,6 +71,7 @@ func TestTokensAreVerifiedByPublicKeys(t *testing.T) {
 		{"ES256 without a kid", signed(jwt.SigningMethodES256, ecKey(), named("ES256", ""), payload), ""},
 		{"RS256", signed(jwt.SigningMethodRS256, rsaKey(), named("RS256", "rsa"), payload), ""},
 		{"EdDSA, by a key without an ID", signed(jwt.SigningMethodEdDSA, edKey(), named("EdDSA", "any"), payload), ""},
+		{"Ed25519, where the key is for EdDSA", signed(jwt.SigningMethodEdDSA, edKey(), named("Ed25519", "any"), payload), jwterrors.TokenSignatureInvalid},
 		{"another key", signed(jwt.SigningMethodES256, ecOther(), named("ES256", "ec"), payload), jwterrors.TokenSignatureInvalid},
 		{"another key, expired as well", signed(jwt.SigningMethodES256, ecOther(), named("ES256", "ec"), `{"exp":1}`), jwterrors.TokenSignatureInvalid},
 		{"another key, and unreadable claims", signed(jwt.SigningMethodES256, ecOther(), named("ES256", "ec"), `{"exp":"soon"}`), jwterrors.TokenSignatureInvalid},

@@ -21,7 +21,7 @@ import (
 // name.
 type algorithm struct {
 	name   string
-	hash   crypto.Hash   // zero for EdDSA
+	hash   crypto.Hash   // zero for Ed25519
 	secret []byte        // of HMAC
 	key    crypto.Signer // of the others
 	keys   middleware.KeySource
@@ -31,7 +31,10 @@ type algorithm struct {
 var algorithms = sync.OnceValue(func() []*algorithm {
 	rsaKey := must(rsa.GenerateKey(rand.Reader, 2048))
 	curve := func(c elliptic.Curve) crypto.Signer { return must(ecdsa.GenerateKey(c, rand.Reader)) }
-	_, edKey, _ := ed25519.GenerateKey(rand.Reader)
+	edKey := func() crypto.Signer {
+		_, k, err := ed25519.GenerateKey(rand.Reader)
+		return must(k, err)
+	}
 	all := []*algorithm{
 		{name: "HS256", hash: crypto.SHA256, secret: random(32)},
 		{name: "HS384", hash: crypto.SHA384, secret: random(48)},
@@ -45,7 +48,8 @@ var algorithms = sync.OnceValue(func() []*algorithm {
 		{name: "ES256", hash: crypto.SHA256, key: curve(elliptic.P256())},
 		{name: "ES384", hash: crypto.SHA384, key: curve(elliptic.P384())},
 		{name: "ES512", hash: crypto.SHA512, key: curve(elliptic.P521())},
-		{name: "EdDSA", key: edKey},
+		{name: "EdDSA", key: edKey()},
+		{name: "Ed25519", key: edKey()}, // RFC 9864, Section 2.2
 	}
 	var public []jwk
 	for _, a := range all {
@@ -104,7 +108,7 @@ func (a *algorithm) sign(input string) []byte {
 	switch {
 	case a.secret != nil:
 		return mac(a.hash, a.secret, input)
-	case a.name == "EdDSA":
+	case a.name[:2] == "Ed":
 		return must(a.key.Sign(rand.Reader, []byte(input), crypto.Hash(0)))
 	case a.name[:2] == "ES":
 		return a.pair(must2(ecdsa.Sign(rand.Reader, a.key.(*ecdsa.PrivateKey), sum(a.hash, input))))

@@ -37,6 +37,7 @@ func TestKeys(t *testing.T) {
 		leftOut = unknown
 	)
 	rs, es, p384, ed := find("RS256"), find("ES256"), find("ES384"), find("EdDSA")
+	renamed := &algorithm{name: "Ed25519", key: ed.key}
 	good := func(a *algorithm, changes ...any) jwk {
 		return publicJWK(a.key.Public(), jwk{"kid": "k"}).public(changes...)
 	}
@@ -94,7 +95,10 @@ func TestKeys(t *testing.T) {
 		{"alg ES384 for a key on P-256", good(es, "alg", "ES384"), es, leftOut},
 		{"alg ES256 for a key on P-384", good(p384, "alg", "ES256"), p384, leftOut},
 		{"alg EdDSA for an EC key", good(es, "alg", "EdDSA"), es, leftOut},
-		{"alg Ed25519, which RFC 9864 calls it", good(ed, "alg", "Ed25519"), ed, leftOut},
+		{"alg Ed25519, for a token that says EdDSA", good(ed, "alg", "Ed25519"), ed, signature},
+		{"alg Ed25519", good(ed, "alg", "Ed25519"), renamed, used},
+		{"no alg, for a token that says Ed25519", good(ed), renamed, signature},
+		{"alg Ed448", good(ed, "alg", "Ed448"), ed, leftOut},
 		{"alg HS256", good(rs, "alg", "HS256"), rs, leftOut},
 		{"alg none", good(rs, "alg", "none"), rs, leftOut},
 		{"alg RSA-OAEP", good(rs, "alg", "RSA-OAEP"), rs, leftOut},

@@ -25,7 +25,7 @@ func oidcProvider(t *testing.T, folder string) {
 	provider := serve(t, folder, "oidc-provider.mjs", redirectURI, clientSecret)
 	keys := middleware.Discover(provider, middleware.JWKSOptions{InsecureAllowHTTP: true})
 
-	for _, algorithm := range []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"} {
+	for _, algorithm := range []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"} {
 		t.Run("client_credentials, "+algorithm, func(t *testing.T) {
 			resource := "urn:api:" + algorithm
 			api, _ := newAPI(t, provider, resource, keys)

@@ -62,7 +62,7 @@ func signatures(a *algorithm) []line {
 		add("80 bits of it", good[:10], signature)
 	case a.name[:2] == "ES":
 		ecdsaSignatures(a, input, good, add)
-	case a.name == "EdDSA":
+	case a.name[:2] == "Ed":
 		order, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
 		s := slices.Clone(good[32:])
 		slices.Reverse(s)

@@ -66,7 +66,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	assert.Zero(t, asked.Load(), "an address in a token was asked for a key")
-	assert.Greater(t, total, 11_000, "the corpus has become smaller")
+	assert.Greater(t, total, 12_000, "the corpus has become smaller")
 }
 
 // spellings are those of a good token.
@@ -240,7 +240,7 @@ func algorithmNames(a *algorithm) []line {
 	var lines []line
 	for _, name := range []string{
 		"none", "None", "NONE", "nOnE", "none ", " none", "none\x00", "ɴone", "", " ", "null", "undefined", "HS256 ", "hs256", "HS1", "HS", "RS1", "RSA1_5", "dir",
-		"A128KW", "ES256K", "Ed25519", "Ed448", "ESP256", "ML-DSA-44", "RSA", "EC", "SHA256", "HMAC", "*", "../none", "ES521",
+		"A128KW", "ES256K", "Ed448", "ESP256", "ML-DSA-44", "RSA", "EC", "SHA256", "HMAC", "*", "../none", "ES521",
 	} {
 		lines = append(lines,
 			line{fmt.Sprintf("alg %q", name), a.token(a.header("alg", name), claims()), signature},

@@ -1,6 +1,6 @@
 // Package jwa has the algorithms that sign with a private key and verify with a
-// public one (RFC 7518, Section 3.1; RFC 8037, Section 3.1), and says which keys
-// are fit for them.
+// public one (RFC 7518, Section 3.1; RFC 8037, Section 3.1; RFC 9864, Section 2.2),
+// and says which keys are fit for them.
 package jwa
 
 import (
@@ -27,10 +27,11 @@ var RSA = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
 // signature has a salt as long as its hash (RFC 7518, Section 3.5).
 func Methods() map[string]jwt.SigningMethod {
 	all := map[string]jwt.SigningMethod{
-		"EdDSA": &jwt.SigningMethodEd25519{},
-		"ES256": &jwt.SigningMethodECDSA{Name: "ES256", Hash: crypto.SHA256, KeySize: 32, CurveBits: 256},
-		"ES384": &jwt.SigningMethodECDSA{Name: "ES384", Hash: crypto.SHA384, KeySize: 48, CurveBits: 384},
-		"ES512": &jwt.SigningMethodECDSA{Name: "ES512", Hash: crypto.SHA512, KeySize: 66, CurveBits: 521},
+		"EdDSA":   &jwt.SigningMethodEd25519{},
+		"Ed25519": &jwt.SigningMethodEd25519{}, // the same, under its newer name
+		"ES256":   &jwt.SigningMethodECDSA{Name: "ES256", Hash: crypto.SHA256, KeySize: 32, CurveBits: 256},
+		"ES384":   &jwt.SigningMethodECDSA{Name: "ES384", Hash: crypto.SHA384, KeySize: 48, CurveBits: 384},
+		"ES512":   &jwt.SigningMethodECDSA{Name: "ES512", Hash: crypto.SHA512, KeySize: 66, CurveBits: 521},
 	}
 	for size, hash := range map[string]crypto.Hash{"256": crypto.SHA256, "384": crypto.SHA384, "512": crypto.SHA512} {
 		all["RS"+size] = &jwt.SigningMethodRSA{Name: "RS" + size, Hash: hash}
@@ -51,7 +52,7 @@ const (
 
 // PublicKey returns a copy of material and the name of the algorithm that it is
 // for. A key has one algorithm (RFC 8725, Section 3.1): the one called name or,
-// where name is empty, that of its curve, or RS256. It fails for a key that is
+// where name is empty, that of its curve, EdDSA, or RS256. It fails for a key that is
 // weak or damaged, and for everything that is not a public key.
 func PublicKey(material crypto.PublicKey, name string) (crypto.PublicKey, string, error) {
 	switch k := material.(type) {
@@ -100,7 +101,7 @@ func PublicKey(material crypto.PublicKey, name string) (crypto.PublicKey, string
 		if len(k) != ed25519.PublicKeySize {
 			return nil, "", fmt.Errorf("an Ed25519 key has %d bytes, not %d", ed25519.PublicKeySize, len(k))
 		}
-		alg, err := Choose(name, "EdDSA")
+		alg, err := Choose(name, "EdDSA", "Ed25519")
 		return slices.Clone(k), alg, err
 	default: // private keys too: a verifier has no use for them
 		return nil, "", fmt.Errorf("a %T is none of *rsa.PublicKey, *ecdsa.PublicKey and ed25519.PublicKey", material)
