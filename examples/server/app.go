@@ -27,6 +27,7 @@ type app struct {
 	denylist *middleware.Denylist
 	events   *issuer.EventQueue
 	alg      string
+	keyFile  string // "" where keys are generated
 	log      *slog.Logger
 	now      func() time.Time
 }
@@ -45,7 +46,7 @@ var triesOfAlice = issuer.Budget{Attempts: 100, Every: time.Minute}
 
 // newApp opens the store of the flags, which close closes.
 func newApp(ctx context.Context, o options, log *slog.Logger) (*app, error) {
-	a := &app{alg: o.alg, log: log, now: func() time.Time { return time.Now().Add(o.clockOffset) }}
+	a := &app{alg: o.alg, keyFile: o.keyFile, log: log, now: func() time.Time { return time.Now().Add(o.clockOffset) }}
 	var err error
 	if a.store, err = openStorage(ctx, o.store, a.now, log); err != nil {
 		return nil, err
@@ -150,6 +151,9 @@ func (a *app) build(ctx context.Context, o options) error {
 		mux.Handle("GET /inspect", inspect(auth))
 		mux.Handle("POST /inspect", inspect(auth))
 	}
+	if o.debug {
+		mux.HandleFunc("GET /debug/runtime", debugRuntime)
+	}
 	a.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
@@ -174,19 +178,25 @@ func signingKey(o options) (*issuer.Key, []byte, error) {
 		return key, secret, err
 	case o.secretFile != "":
 		return nil, nil, errors.New("-secret-file is for HS256 alone")
-	case o.keyFile == "":
-		key, err := issuer.GenerateKey(o.alg)
-		return key, nil, err
 	}
-	data, err := os.ReadFile(o.keyFile)
+	key, err := nextKey(o.alg, o.keyFile)
+	return key, nil, err
+}
+
+// nextKey returns the key that is in file, or a new one without a file.
+func nextKey(alg, file string) (*issuer.Key, error) {
+	if file == "" {
+		return issuer.GenerateKey(alg)
+	}
+	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, nil, fmt.Errorf("-key-file: %w", err)
+		return nil, fmt.Errorf("-key-file: %w", err)
 	}
 	key, err := issuer.ParseKey(data)
-	if err == nil && key.Algorithm() != o.alg {
-		err = fmt.Errorf("-key-file holds a key for %s, and -alg is %s", key.Algorithm(), o.alg)
+	if err == nil && key.Algorithm() != alg {
+		err = fmt.Errorf("-key-file holds a key for %s, and -alg is %s", key.Algorithm(), alg)
 	}
-	return key, nil, err
+	return key, err
 }
 
 // masterKey returns the key of the flags, or the one that is kept beside the
@@ -305,12 +315,12 @@ func (a *app) tell(ctx context.Context) {
 	}
 }
 
-// rotate lets a new key sign.
+// rotate lets another key sign.
 func (a *app) rotate() error {
 	if a.alg == issuer.HS256 {
 		return errors.New("an HS256 secret is shared with verifiers and is not rotated at run time")
 	}
-	key, err := issuer.GenerateKey(a.alg)
+	key, err := nextKey(a.alg, a.keyFile)
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,10 @@
 //		-d grant_type=client_credentials
 //
 // It prints "listening on http://HOST:PORT" when it is ready. SIGHUP rotates
-// the signing key; SIGINT and SIGTERM let running requests end and stop it. With
-// -inspect there is a page, /inspect, that explains tokens to developers; with
+// the signing key: to the one that is in -key-file by then, or without that flag to
+// a new one. SIGINT and SIGTERM let running requests end and stop it. With
+// -inspect there is a page, /inspect, that explains tokens to developers, and with
+// -debug what the process takes, at /debug/runtime; with
 // -browser refresh tokens are in a cookie. There is one user to begin with, and
 // POST /auth/signup adds others. The page /authorize asks users for consent to
 // the code of a client (RFC 6749, Section 4.1).
@@ -32,7 +34,8 @@
 // Refresh tokens are derived from a master key, without which the sessions are
 // worth nothing. A SQLite file has its key beside it, in FILE.master-key, unless
 // -master-key-file is given. Servers that share a store are one issuer when they
-// share -issuer, -master-key-file, and -key-file or -secret-file. What one of
+// share -issuer, -master-key-file, and -key-file or -secret-file. Their key rotates
+// when the file has another one and each of them has got a SIGHUP. What one of
 // them denies, such as the access tokens of a session that was logged out, the
 // others know within a second or so, on Redis at once. There they also count
 // logins together.

@@ -15,7 +15,7 @@ type options struct {
 	accessTTL, refreshTTL, grace, leeway time.Duration
 	clockOffset                          time.Duration
 	trust                                []trusted
-	inspect                              bool
+	inspect, debug                       bool
 	browser, unlimited                   bool
 	origins                              []string
 }
@@ -32,7 +32,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.issuer, "issuer", "", "issuer URL (default: this server's own)")
 	flags.StringVar(&o.audience, "audience", "api", "audience of the access tokens")
 	flags.StringVar(&o.secretFile, "secret-file", "", "the HS256 secret (default: generated for this run)")
-	flags.StringVar(&o.keyFile, "key-file", "", "a PKCS#8 signing key in PEM (default: generated for this run)")
+	flags.StringVar(&o.keyFile, "key-file", "", "a PKCS#8 signing key in PEM, read again at SIGHUP (default: generated for this run)")
 	flags.StringVar(&o.masterKeyFile, "master-key-file", "", "32 random bytes for refresh tokens (default: kept beside the SQLite file, else generated for this run)")
 	flags.DurationVar(&o.accessTTL, "access-ttl", 15*time.Minute, "lifetime of an access token")
 	flags.DurationVar(&o.refreshTTL, "refresh-ttl", 720*time.Hour, "lifetime of a session")
@@ -40,6 +40,7 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.leeway, "leeway", 30*time.Second, "clock skew that verification tolerates")
 	flags.DurationVar(&o.clockOffset, "clock-offset", 0, "shift this server's clock")
 	flags.BoolVar(&o.inspect, "inspect", false, "serve /inspect, a page that explains tokens; for development, on a loopback -addr only")
+	flags.BoolVar(&o.debug, "debug", false, "serve /debug/runtime, the memory and the goroutines of the process; for development, on a loopback -addr only")
 	flags.BoolVar(&o.browser, "browser", false, "keep refresh tokens in a cookie instead of the body")
 	flags.Func("origin", "let the pages of this origin use the issuer, such as http://localhost:5173 (repeatable)", func(s string) error {
 		o.origins = append(o.origins, s)
@@ -57,8 +58,8 @@ func parse(args []string) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if o.inspect && !isLoopback(o.addr) {
-		return o, fmt.Errorf("-inspect is for development: -addr %q is no loopback address", o.addr)
+	if (o.inspect || o.debug) && !isLoopback(o.addr) {
+		return o, fmt.Errorf("-inspect and -debug are for development: -addr %q is no loopback address", o.addr)
 	}
 	return o, nil
 }

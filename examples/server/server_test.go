@@ -20,6 +20,7 @@ import (
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/issuer"
 )
 
 // A process is the server as its users run it.
@@ -260,31 +261,61 @@ func TestFlagsThatCannotWork(t *testing.T) {
 	}
 }
 
+// Servers that share a key file rotate to the same key, one after the other.
+func TestTheKeyFileIsReadAgain(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no SIGHUP")
+	}
+	path := filepath.Join(t.TempDir(), "key.pem")
+	replace := func() {
+		t.Helper()
+		data, err := issuer.GenerateKeyPEM(issuer.ES256)
+		if err == nil {
+			err = os.WriteFile(path, data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace()
+	master := filepath.Join(t.TempDir(), "master")
+	if err := os.WriteFile(master, bytes.Repeat([]byte("fake"), 8), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-key-file", path, "-master-key-file", master, "-issuer", "https://id.example.com"}
+	a, b := start(t, args...), start(t, args...)
+	replace()
+	for _, p := range []*process{a, b} {
+		p.hangup(2)
+	}
+	access, _ := a.login()
+	b.want(b.do("GET", "/api/me", access, ""), 200, "")
+}
+
+// hangup sends SIGHUP and waits until so many keys are published.
+func (p *process) hangup(want int) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		p.t.Fatal(err)
+	}
+	n := 0
+	for range 200 {
+		list, _ := p.do("GET", "/.well-known/jwks.json", "", "").body["keys"].([]any)
+		if n = len(list); n == want {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	p.t.Fatalf("after SIGHUP %d keys are published, and not %d", n, want)
+}
+
 func TestSignals(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no SIGHUP")
 	}
 	p := start(t)
 	access, _ := p.login()
-	keys := func() int {
-		list, _ := p.do("GET", "/.well-known/jwks.json", "", "").body["keys"].([]any)
-		return len(list)
-	}
-	if n := keys(); n != 1 {
-		t.Errorf("%d keys are published", n)
-	}
-	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
-	for range 100 {
-		if keys() == 2 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if n := keys(); n != 2 {
-		t.Errorf("after SIGHUP %d keys are published", n)
-	}
+	p.hangup(2)
 	p.want(p.do("GET", "/api/me", access, ""), 200, "")
 	newer, _ := p.login()
 	p.want(p.do("GET", "/api/me", newer, ""), 200, "")
