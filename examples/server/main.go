@@ -95,7 +95,10 @@ func run(args []string) (err error) {
 		return err
 	}
 	defer inBackground(a.tell)() // the last of all: requests tell of themselves
-	go rotateOnHangup(ctx, a, log)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	go rotateOnHangup(ctx, hangup, a, log)
 
 	server := &http.Server{
 		Handler:           a,
@@ -134,10 +137,7 @@ func inBackground(f func(context.Context)) (stop func()) {
 }
 
 // rotateOnHangup rotates the signing key at every SIGHUP.
-func rotateOnHangup(ctx context.Context, a *app, log *slog.Logger) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+func rotateOnHangup(ctx context.Context, hangup <-chan os.Signal, a *app, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
