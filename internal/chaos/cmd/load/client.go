@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+	"github.com/tokenloop/tokenloop/internal/chaos"
+	"github.com/tokenloop/tokenloop/refresher"
+)
+
+// The operations, and how often each comes in a hundred.
+const (
+	login     = "login"
+	call      = "call"
+	refresh   = "refresh"
+	revoke    = "revoke"
+	inHundred = 100
+
+	refreshes = 8
+	revokes   = 1 // and a login after each
+)
+
+// A client is a user with our refresher.
+type client struct {
+	*meter
+	server    string
+	pause     time.Duration
+	rng       *rand.Rand
+	transport *refresher.Transport
+	plain     *http.Client // attaches nothing
+}
+
+func newClient(m *meter, server string, n int, pause time.Duration) (*client, error) {
+	base := &http.Transport{MaxIdleConnsPerHost: 4}
+	t, err := refresher.New(refresher.Config{
+		AuthURL: server + "/auth", Origins: []string{server}, InsecureAllowHTTP: true, Base: base,
+		OnSessionExpired: func(e *jwterrors.Error) { m.violate(fmt.Sprintf("a session is lost: %v", e)) },
+	})
+	return &client{meter: m, server: server, pause: pause, rng: rand.New(rand.NewPCG(1, uint64(n))), transport: t, plain: &http.Client{Transport: base}}, err
+}
+
+// run does one operation after the other until ctx is done.
+func (c *client) run(ctx context.Context) {
+	defer c.transport.Close()
+	c.login(ctx)
+	for ctx.Err() == nil {
+		switch n := c.rng.IntN(inHundred); {
+		case n < revokes:
+			c.revoke(ctx)
+			c.login(ctx)
+		case n < revokes+refreshes:
+			c.time(ctx, refresh, func() error { return c.transport.Refresh(ctx) })
+		default:
+			c.time(ctx, call, func() error { return c.get(ctx, c.transport.Client(), "", http.StatusOK) })
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(c.rng.ExpFloat64() * float64(c.pause))):
+		}
+	}
+}
+
+func (c *client) login(ctx context.Context) {
+	c.time(ctx, login, func() error {
+		return c.transport.Login(ctx, refresher.Credentials{Username: chaos.User, Password: chaos.Password})
+	})
+}
+
+// revoke ends the session. This server knows at once that its access token is not to
+// be accepted any more.
+func (c *client) revoke(ctx context.Context) {
+	tokens, _ := c.transport.Tokens()
+	if !c.time(ctx, revoke, func() error { return c.transport.Logout(ctx) }) {
+		return
+	}
+	if err := c.get(ctx, c.plain, tokens.AccessToken, http.StatusUnauthorized); err != nil && ctx.Err() == nil {
+		c.violate("an access token whose session has ended: " + err.Error())
+	}
+}
+
+// get calls the API, which is to answer with a status.
+func (c *client) get(ctx context.Context, by *http.Client, token string, status int) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server+"/api/me", nil)
+	if err != nil {
+		return err
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := by.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode != status {
+		return fmt.Errorf("the answer is %s", resp.Status)
+	}
+	return nil
+}
