@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	jwterrors "github.com/tokenloop/tokenloop/errors"
+)
+
+// apart is how far the clocks of two servers are apart at most, and a little more.
+const apart = 2*maxClock + 200*time.Millisecond
+
+// A pairing is what a thief and a racer have in common: a session of their own.
+type pairing struct {
+	*world
+	person
+	rng *rand.Rand
+}
+
+// begin logs in, however long it takes.
+func (p *pairing) begin(ctx context.Context) pair {
+	for ctx.Err() == nil {
+		got, err := p.login(ctx, p.url())
+		if err == nil {
+			p.count("logins")
+			return got
+		}
+		p.count("logins" + failure(jwterrors.ReasonOf(err)))
+		wait(ctx, 100*time.Millisecond)
+	}
+	return pair{}
+}
+
+// rotate is a refresh by who the session belongs to, repeated with one key until it
+// is answered.
+func (p *pairing) rotate(ctx context.Context, from pair) pair {
+	key := p.key()
+	for ctx.Err() == nil {
+		got, err := p.refresh(ctx, p.url(), from.Refresh, key)
+		if err == nil {
+			p.count("refreshes")
+			return got
+		}
+		if why := jwterrors.ReasonOf(err); !harmless[why] {
+			p.violate("a valid session cannot be refreshed: %v", why)
+		}
+		wait(ctx, 50*time.Millisecond)
+	}
+	return pair{}
+}
+
+// key draws a retry key.
+func (p *pairing) key() string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	key := make([]byte, 26)
+	for i := range key {
+		key[i] = letters[p.rng.IntN(len(letters))]
+	}
+	return string(key)
+}
+
+// steal plays both the owner of a session and a thief who has an old refresh token
+// of it, until ctx is done. The thief comes when the grace is over, or with a token
+// of two generations ago, and is to be found out: then the session is over for both.
+func (p *pairing) steal(ctx context.Context) {
+	for ctx.Err() == nil {
+		stolen := p.begin(ctx)
+		current := p.rotate(ctx, stolen)
+		if !wait(ctx, grace+apart) {
+			return
+		}
+		if p.rng.IntN(2) == 0 {
+			current = p.rotate(ctx, current) // the stolen one is two generations old
+		}
+		key := "" // a thief may send one, but not the owner's
+		if p.rng.IntN(2) == 0 {
+			key = p.key()
+		}
+		if !p.replay(ctx, stolen.Refresh, key) {
+			return
+		}
+		p.count("replays found")
+		p.revoked(current.Access)
+		if !p.over(ctx, current.Refresh) {
+			return
+		}
+	}
+}
+
+// replay presents an old refresh token until there is an answer, which is to be that
+// it was used before.
+func (p *pairing) replay(ctx context.Context, token, key string) bool {
+	for ctx.Err() == nil {
+		_, err := p.refresh(ctx, p.url(), token, key)
+		switch why := jwterrors.ReasonOf(err); {
+		case err == nil:
+			p.violate("a replay outside the window was not found: it was answered with tokens")
+			return false
+		case why == jwterrors.RefreshTokenReused, why == jwterrors.SessionRevoked: // the latter when the first answer was lost
+			return true
+		case !harmless[why]:
+			p.violate("a replay is refused with %v", why)
+			return false
+		}
+		wait(ctx, 50*time.Millisecond)
+	}
+	return false
+}
+
+// over sees to it that the session has ended for its owner, too.
+func (p *pairing) over(ctx context.Context, token string) bool {
+	for ctx.Err() == nil {
+		_, err := p.refresh(ctx, p.url(), token, "")
+		switch why := jwterrors.ReasonOf(err); {
+		case err == nil:
+			p.violate("a session goes on after a replay")
+			return false
+		case why == jwterrors.SessionRevoked, why == jwterrors.RefreshTokenReused:
+			return true
+		}
+		wait(ctx, 50*time.Millisecond)
+	}
+	return false
+}
+
+// race refreshes one session from several processes at once, at both servers, until
+// ctx is done: they share one retry key, as processes with one store do. All who are
+// answered get the same successor.
+func (p *pairing) race(ctx context.Context) {
+	current := p.begin(ctx)
+	for key := p.key(); ctx.Err() == nil; {
+		var got [4]pair
+		var errs [4]error
+		done := make(chan struct{})
+		for i := range got {
+			go func() {
+				defer func() { done <- struct{}{} }()
+				server := p.url()
+				if s := p.servers[i%2].server.Load(); s != nil && i < 3 {
+					server = s.URL
+				}
+				got[i], errs[i] = p.refresh(ctx, server, current.Refresh, key)
+			}()
+		}
+		for range got {
+			<-done
+		}
+		next := current
+		for i := range got {
+			if errs[i] == nil {
+				if next.Refresh != current.Refresh && got[i].Refresh != next.Refresh && got[i].Refresh != current.Refresh {
+					p.violate("one refresh token was answered with two successors")
+				}
+				if got[i].Refresh != current.Refresh {
+					next = got[i]
+				}
+			} else if why := jwterrors.ReasonOf(errs[i]); !harmless[why] && ctx.Err() == nil {
+				p.violate("a valid session cannot be refreshed: %v", why)
+			}
+		}
+		p.count("races")
+		if next.Refresh == current.Refresh { // nobody was answered: the same once more
+			wait(ctx, 50*time.Millisecond)
+			continue
+		}
+		if at, ok := readRefreshToken(next.Refresh); ok {
+			p.settled(at)
+		}
+		current, key = next, p.key()
+		wait(ctx, grace+apart)
+	}
+}
