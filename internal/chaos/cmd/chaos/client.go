@@ -36,7 +36,7 @@ func newClient(o *world, n int, rng *rand.Rand) (*client, error) {
 	}
 	c.moveClock()
 	var err error
-	c.transport, err = c.open()
+	c.transport, err = c.open(c.world.client)
 	return c, err
 }
 
@@ -45,8 +45,8 @@ func (c *client) moveClock() {
 	c.clock.Store(int64(time.Duration(c.rng.IntN(1200)-600) * time.Second))
 }
 
-// open returns what a process of the client has.
-func (c *client) open() (*refresher.Transport, error) {
+// open returns what a process of the client has, with its way to the servers.
+func (c *client) open(base http.RoundTripper) (*refresher.Transport, error) {
 	var store refresher.Store // in memory
 	if c.file != "" {
 		var err error
@@ -56,10 +56,10 @@ func (c *client) open() (*refresher.Transport, error) {
 	}
 	return refresher.New(refresher.Config{
 		AuthURL: c.url() + "/auth", Origins: []string{c.url()}, InsecureAllowHTTP: true,
-		Base: c.world.client, Store: store, Logger: c.log.With("client", c.name),
+		Base: base, Store: store, Logger: c.log.With("client", c.name),
 		Skew: time.Second, RetryInterval: 50 * time.Millisecond, MaxRetryInterval: 400 * time.Millisecond, Pause: 200 * time.Millisecond,
 		AttemptTimeout: 5 * time.Second, Now: func() time.Time { return time.Now().Add(time.Duration(c.clock.Load())) },
-		OnSessionExpired: func(e *jwterrors.Error) { c.violate("%s was logged out: %v", c.name, e) },
+		OnSessionExpired: func(e *jwterrors.Error) { c.violate("%s has a valid session, and was logged out: %v", c.name, e) },
 	})
 }
 
@@ -78,10 +78,12 @@ func (c *client) run(ctx, working context.Context) {
 				all.Go(func() { c.call(ctx, c.transport) })
 			}
 			all.Wait()
-		case n < 92:
+		case n < 91:
 			c.restart(ctx)
-		case n < 95:
+		case n < 94:
 			c.twice(ctx)
+		case n < 97:
+			c.crash(ctx)
 		case n < 98:
 			c.moveClock()
 			c.count("clocks of clients moved")
@@ -183,7 +185,7 @@ func (c *client) restart(ctx context.Context) {
 	}
 	c.transport.Close()
 	var err error
-	if c.transport, err = c.open(); err == nil {
+	if c.transport, err = c.open(c.world.client); err == nil {
 		err = c.transport.Restore(ctx)
 	}
 	if err != nil && ctx.Err() == nil {
@@ -197,7 +199,7 @@ func (c *client) twice(ctx context.Context) {
 	if c.file == "" {
 		return
 	}
-	other, err := c.open()
+	other, err := c.open(c.world.client)
 	if err != nil {
 		c.violate("%s: %v", c.name, err)
 		return
@@ -212,6 +214,27 @@ func (c *client) twice(ctx context.Context) {
 	}
 	all.Wait()
 	c.count("clients run twice")
+}
+
+// crash loses the answer of a refresh with the process that asked. When the client
+// comes back the grace is over, and the retry key in the file says who it is.
+func (c *client) crash(ctx context.Context) {
+	if c.file == "" {
+		return
+	}
+	other, err := c.open(deaf{c.world.client})
+	if err != nil {
+		c.violate("%s: %v", c.name, err)
+		return
+	}
+	dying, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = other.Refresh(dying) // it cannot succeed
+	other.Close()
+	c.count("clients crashed")
+	if wait(ctx, grace+apart) {
+		c.refresh(ctx, c.transport)
+	}
 }
 
 // logout ends the session. From then on its access token is to be refused.

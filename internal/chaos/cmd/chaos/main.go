@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,12 +73,12 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	if o.server == "" {
-		if o.server, err = chaos.Build(ctx, folder); err != nil {
-			return errors.Join(err, os.RemoveAll(folder))
-		}
+		o.server, err = chaos.Build(ctx, folder)
 	}
-	err = play(ctx, o, folder, out)
-	if errors.Is(err, errViolated) {
+	if err == nil {
+		err = play(ctx, o, folder, out)
+	}
+	if err != nil && ctx.Err() == nil {
 		fmt.Fprintln(out, "the logs are in", folder)
 		return err
 	}
@@ -98,20 +99,17 @@ func play(ctx context.Context, o options, folder string, out io.Writer) error {
 	err = world.endure(ctx, o, faults, out)
 	length := time.Since(began)
 	logged, closing := world.close()
-	if err = errors.Join(err, closing); err != nil {
-		return err
-	}
+	scheme, _, _ := strings.Cut(o.store, ":") // a URL may hold a password
 	fmt.Fprintf(out, "chaos: seed %d, store %s, %d clients, %.1f s, of which %v with %d faults; %d KiB of logs\n",
-		o.seed, o.store, o.clients, length.Seconds(), o.duration, len(faults), logged>>10)
+		o.seed, scheme, o.clients, length.Seconds(), o.duration, len(faults), logged>>10)
 	report(out, w)
 	if v := w.violation(); v != "" {
 		fmt.Fprintln(out, "VIOLATION:", v)
-		return errViolated
-	}
-	if ctx.Err() == nil {
+		err = errors.Join(errViolated, err)
+	} else if err = errors.Join(err, context.Cause(ctx)); err == nil {
 		fmt.Fprintln(out, "no violation")
 	}
-	return context.Cause(ctx)
+	return errors.Join(err, closing)
 }
 
 // endure lets clients work and everything fail, and returns when the faults are over

@@ -43,7 +43,7 @@ func (p *pairing) rotate(ctx context.Context, from pair) pair {
 			return got
 		}
 		if why := jwterrors.ReasonOf(err); !harmless[why] {
-			p.violate("a valid session cannot be refreshed: %v", why)
+			p.violate("somebody has a valid session, and its refreshes fail: %v", why)
 		}
 		wait(ctx, 50*time.Millisecond)
 	}
@@ -156,7 +156,7 @@ func (p *pairing) race(ctx context.Context) {
 					next = got[i]
 				}
 			} else if why := jwterrors.ReasonOf(errs[i]); !harmless[why] && ctx.Err() == nil {
-				p.violate("a valid session cannot be refreshed: %v", why)
+				p.violate("somebody has a valid session, and its refreshes fail: %v", why)
 			}
 		}
 		p.count("races")

@@ -77,6 +77,18 @@ func (b broken) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
+// deaf is the way of a process that ends before it hears what a refresh has brought.
+type deaf struct{ http.RoundTripper }
+
+func (d deaf) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := d.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	return nil, errNoAnswer
+}
+
 // A person is somebody who speaks to the servers by hand, as a thief does.
 type person struct{ *http.Client }
 

@@ -149,6 +149,8 @@ func (w *witness) logged(name string, line []byte) {
 		w.violate("%s has lost a write: a generation had two successors, or none that stayed", name)
 	case bytes.Contains(line, []byte("panic")), bytes.Contains(line, []byte("DATA RACE")):
 		w.violate("%s logs: %s", name, line)
+	case bytes.Contains(line, []byte("kind=late_retry")):
+		w.count("lost answers given again after the grace")
 	}
 	if m := wasRotate.FindSubmatch(line); m != nil {
 		w.mu.Lock()
