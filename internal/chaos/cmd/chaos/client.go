@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -29,15 +28,19 @@ type client struct {
 	transport *refresher.Transport
 }
 
-func newClient(o *world, n int, rng *rand.Rand) (*client, error) {
+// use lets client n use a session until working is done, and show then that it goes on.
+func (o *world) use(ctx, working context.Context, n int, rng *rand.Rand) (err error) {
 	c := &client{world: o, name: fmt.Sprintf("client %d", n), rng: rng}
 	if n%2 == 0 {
-		c.file = filepath.Join(o.folder, fmt.Sprintf("client-%d", n), "tokens.json")
+		c.file = o.file(filepath.Join(fmt.Sprintf("client-%d", n), "tokens.json"))
 	}
 	c.moveClock()
-	var err error
-	c.transport, err = c.open(c.world.client)
-	return c, err
+	if c.transport, err = c.open(o.client); err != nil {
+		return err
+	}
+	c.run(ctx, working)
+	c.settle(ctx)
+	return c.transport.Close()
 }
 
 // moveClock lets the client's clock be wrong by something else.
@@ -262,12 +265,5 @@ func (c *client) settle(ctx context.Context) {
 	}
 	if !errors.Is(context.Cause(ctx), context.Canceled) {
 		c.violate("%s cannot go on, %v after the last fault", c.name, patience)
-	}
-}
-
-func (c *client) close() {
-	c.transport.Close()
-	if c.file != "" {
-		os.RemoveAll(filepath.Dir(c.file))
 	}
 }

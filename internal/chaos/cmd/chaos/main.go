@@ -115,41 +115,34 @@ func play(ctx context.Context, o options, folder string, out io.Writer) error {
 // endure lets clients work and everything fail, and returns when the faults are over
 // and the clients have shown that they can go on, or at the first violation.
 func (o *world) endure(ctx context.Context, opt options, faults []fault, out io.Writer) error {
-	var clients, others, failing sync.WaitGroup
-	failed := make(chan error, len(faults)+1)
 	working, rest := context.WithCancel(ctx) // of the clients
 	defer rest()
 	watching, end := context.WithCancel(ctx)
 	defer end()
+	failed := make(chan error, len(faults)+opt.clients+1)
+	fail := func(err error) {
+		if err != nil && ctx.Err() == nil {
+			failed <- err
+			o.stop()
+		}
+	}
+	var clients, watchers, failing sync.WaitGroup
 	by := person{&http.Client{Transport: o.client}}
+	watchers.Go(func() { o.watch(watching) })
+	watchers.Go(func() { o.watchRevoked(watching, by) })
+	watchers.Go(func() { fail(o.watchKeys(watching)) })
 	for n := range opt.clients {
 		rng := rand.New(rand.NewPCG(opt.seed, uint64(n)+1))
 		p := &pairing{world: o, person: by, rng: rng}
 		switch n % 10 {
 		case 8:
-			others.Go(func() { p.steal(working) })
+			clients.Go(func() { p.steal(working) })
 		case 9:
-			others.Go(func() { p.race(working) })
+			clients.Go(func() { p.race(working) })
 		default:
-			c, err := newClient(o, n, rng)
-			if err != nil {
-				return err
-			}
-			clients.Go(func() {
-				defer c.close()
-				c.run(watching, working)
-				c.settle(watching)
-			})
+			clients.Go(func() { fail(o.use(watching, working, n, rng)) })
 		}
 	}
-	var watchers sync.WaitGroup
-	watchers.Go(func() { o.watch(watching) })
-	watchers.Go(func() { o.watchRevoked(watching, by) })
-	watchers.Go(func() {
-		if err := o.watchKeys(watching); err != nil {
-			failed <- err
-		}
-	})
 
 	began := time.Now()
 	for _, f := range faults {
@@ -160,19 +153,13 @@ func (o *world) endure(ctx context.Context, opt options, faults []fault, out io.
 			fmt.Fprintln(out, f)
 		}
 		o.count("fault: " + string(f.kind))
-		failing.Go(func() {
-			if err := o.befall(ctx, f); err != nil && ctx.Err() == nil {
-				failed <- err
-				o.stop()
-			}
-		})
+		failing.Go(func() { fail(o.befall(ctx, f)) })
 	}
 	wait(ctx, time.Until(began.Add(opt.duration)))
 	failing.Wait()
 	o.front.back()
 	rest()
 	defer time.AfterFunc(2*patience, func() { o.violate("not all clients have come to an end %v after the last fault", 2*patience) }).Stop()
-	others.Wait()
 	clients.Wait()
 	end()
 	watchers.Wait()

@@ -186,7 +186,10 @@ type logFile struct {
 
 func newLogFile(w *witness, name, path string) (*logFile, error) {
 	file, err := os.Create(path)
-	return &logFile{w: w, name: name, file: file}, err
+	if err != nil {
+		return nil, err
+	}
+	return &logFile{w: w, name: name, file: file}, nil
 }
 
 func (l *logFile) Write(p []byte) (int, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -54,28 +55,46 @@ func (c *client) run(ctx context.Context) {
 			c.revoke(ctx)
 			c.login(ctx)
 		case n < revokes+refreshes:
-			c.time(ctx, refresh, func() error { return c.transport.Refresh(ctx) })
+			began := time.Now()
+			c.took(ctx, refresh, began, c.transport.Refresh(ctx))
 		default:
-			c.time(ctx, call, func() error { return c.get(ctx, c.transport.Client(), "", http.StatusOK) })
+			began := time.Now()
+			c.took(ctx, call, began, c.get(ctx, c.transport.Client(), "", http.StatusOK))
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Duration(c.rng.ExpFloat64() * float64(c.pause))):
-		}
+		wait(ctx, time.Duration(c.rng.ExpFloat64()*float64(c.pause)))
 	}
 }
 
+// login logs in. A server that has too many passwords to hash says so at once, and
+// the client comes back when it is told to.
 func (c *client) login(ctx context.Context) {
-	c.time(ctx, login, func() error {
-		return c.transport.Login(ctx, refresher.Credentials{Username: chaos.User, Password: chaos.Password})
-	})
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := c.transport.Login(ctx, refresher.Credentials{Username: chaos.User, Password: chaos.Password})
+		var told *jwterrors.Error
+		if !errors.As(err, &told) || told.Reason != jwterrors.StoreUnavailable || told.RetryAfter == 0 {
+			c.took(ctx, login, began, err)
+			return
+		}
+		c.busy.Add(1)
+		wait(ctx, told.RetryAfter)
+	}
+}
+
+// wait waits, unless ctx is done before.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // revoke ends the session. This server knows at once that its access token is not to
 // be accepted any more.
 func (c *client) revoke(ctx context.Context) {
 	tokens, _ := c.transport.Tokens()
-	if !c.time(ctx, revoke, func() error { return c.transport.Logout(ctx) }) {
+	began := time.Now()
+	if !c.took(ctx, revoke, began, c.transport.Logout(ctx)) {
 		return
 	}
 	if err := c.get(ctx, c.plain, tokens.AccessToken, http.StatusUnauthorized); err != nil && ctx.Err() == nil {
