@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -66,18 +65,15 @@ func (c *client) run(ctx context.Context) {
 }
 
 // login logs in. A server that has too many passwords to hash says so at once, and
-// the client comes back when it is told to.
+// the client comes back.
 func (c *client) login(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := c.transport.Login(ctx, refresher.Credentials{Username: chaos.User, Password: chaos.Password})
-		var told *jwterrors.Error
-		if !errors.As(err, &told) || told.Reason != jwterrors.StoreUnavailable || told.RetryAfter == 0 {
-			c.took(ctx, login, began, err)
+		if c.took(ctx, login, began, err) {
 			return
 		}
-		c.busy.Add(1)
-		wait(ctx, told.RetryAfter)
+		wait(ctx, time.Second)
 	}
 }
 
@@ -94,10 +90,13 @@ func wait(ctx context.Context, d time.Duration) {
 func (c *client) revoke(ctx context.Context) {
 	tokens, _ := c.transport.Tokens()
 	began := time.Now()
-	if !c.took(ctx, revoke, began, c.transport.Logout(ctx)) {
-		return
+	for err := c.transport.Logout(ctx); !c.took(ctx, revoke, began, err); err = c.transport.Flush(ctx) {
+		if wait(ctx, time.Second); ctx.Err() != nil {
+			return
+		}
 	}
-	if err := c.get(ctx, c.plain, tokens.AccessToken, http.StatusUnauthorized); err != nil && ctx.Err() == nil {
+	err := c.get(ctx, c.plain, tokens.AccessToken, http.StatusUnauthorized)
+	if err != nil && jwterrors.ReasonOf(err) != jwterrors.StoreUnavailable && ctx.Err() == nil {
 		c.violate("an access token whose session has ended: " + err.Error())
 	}
 }
@@ -115,12 +114,15 @@ func (c *client) get(ctx context.Context, by *http.Client, token string, status 
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return err
+	defer func() {
+		_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
+		resp.Body.Close()
+	}()
+	if resp.StatusCode == status {
+		return nil
 	}
-	if resp.StatusCode != status {
-		return fmt.Errorf("the answer is %s", resp.Status)
+	if e := jwterrors.FromResponse(resp); e != nil {
+		return e
 	}
-	return nil
+	return fmt.Errorf("the answer is %s", resp.Status)
 }

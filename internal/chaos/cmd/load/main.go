@@ -63,16 +63,20 @@ func run(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder)
 	if o.server == "" {
-		if o.server, err = chaos.Build(ctx, folder); err != nil {
-			return err
-		}
+		o.server, err = chaos.Build(ctx, folder)
 	}
 	if o.store == "" {
 		o.store = "sqlite:" + filepath.Join(folder, "sessions.db")
 	}
-	return play(ctx, o, filepath.Join(folder, "server.log"), out)
+	if err == nil {
+		err = play(ctx, o, filepath.Join(folder, "server.log"), out)
+	}
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintln(out, "the log is in", folder)
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(folder))
 }
 
 // accessTTL is how long access tokens live: so short that they come and go many
