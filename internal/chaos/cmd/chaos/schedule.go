@@ -19,9 +19,11 @@ const (
 	killStore  kind = "store restarted" // the store is killed and started again
 )
 
-// everywhere are the kinds that there are with every store. Those that strike
-// single servers and connections come more often.
-var everywhere = []kind{killServer, killServer, cutWire, cutWire, cutWire, rotateKey, removeKey, cutKeys}
+// everywhere are the kinds that there are with every store, in their proportion. Keys
+// are removed seldom: tokens are to live long enough to be revoked.
+var everywhere = []kind{
+	killServer, killServer, killServer, cutWire, cutWire, cutWire, cutWire, cutWire, cutKeys, cutKeys, rotateKey, rotateKey, removeKey,
+}
 
 // A fault is what goes wrong at one moment of a run.
 type fault struct {

@@ -45,7 +45,7 @@ func openStore(where, folder string) (*store, error) {
 			s.close()
 			return nil, err
 		}
-		s.flag, s.kinds = "redis://"+s.proxy.address(), []kind{cutStore, killStore}
+		s.flag, s.kinds = "redis://"+s.proxy.address(), []kind{cutStore, cutStore, killStore}
 		return s, nil
 	}
 	u, err := url.Parse(where)
