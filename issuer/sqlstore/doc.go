@@ -44,6 +44,13 @@
 // an error: whether it had its effect is not known, and it can be called again.
 // A revocation has happened when its method has returned nil, not before.
 //
+// A machine that vanishes in the middle of a login or a revocation, with its power or
+// its network, leaves the row of the subject locked: the user can neither log in nor have
+// all sessions revoked until the server finds out, by its defaults hours later. Let it end
+// such transactions: with the parameter idle_in_transaction_session_timeout=10s of a
+// PostgreSQL connection, or with idle_write_transaction_timeout=10 of a MariaDB one. MySQL
+// has neither; there the operating system's TCP keepalive is to be short.
+//
 // Errors wrap those of the driver, whose type may hold more than its text: the
 // Detail of a PostgreSQL error may show values of a row.
 //

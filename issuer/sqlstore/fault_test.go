@@ -398,3 +398,60 @@ func TestAReadOnlyFileCanBeLookedAt(t *testing.T) {
 	_, err = st.Get(t.Context(), s.ID)
 	require.NoError(t, err)
 }
+
+// A machine vanishes in the middle of a login, and its connection stays. With what the
+// package documentation says the server ends the transaction, and the next login of the
+// subject goes through. Without it the test fails.
+func TestAMachineThatVanishes(t *testing.T) {
+	for _, c := range []struct {
+		engine
+		name, value string
+	}{
+		{postgres, "idle_in_transaction_session_timeout", "100ms"},
+		{mysql, "idle_write_transaction_timeout", "1"},
+	} {
+		t.Run(c.engine.name, func(t *testing.T) {
+			driver, source := c.create(t)
+			st, db := openStore(t, c.engine, driver, source)
+			if c.dialect == sqlstore.MySQL {
+				var version string
+				require.NoError(t, db.QueryRow("SELECT VERSION()").Scan(&version))
+				if !strings.Contains(version, "MariaDB") {
+					t.Skip("MySQL has no such variable")
+				}
+			}
+			vanished, err := open(driver, with(t, driver, source, c.name, c.value))
+			require.NoError(t, err)
+			t.Cleanup(func() { vanished.Close() })
+			tx, err := vanished.Begin()
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = tx.Rollback() }) // the server was faster
+			_, err = tx.Exec("INSERT INTO tokenloop_subjects (subject, revoked_at) VALUES ('alice', 0)")
+			require.NoError(t, err)
+
+			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			defer stop()
+			require.NoError(t, st.Create(ctx, newSession("alice")))
+		})
+	}
+}
+
+// with adds a parameter to a source.
+func with(t *testing.T, driver, source, name, value string) string {
+	t.Helper()
+	if driver == "mysql" {
+		c, err := mysqldriver.ParseDSN(source)
+		require.NoError(t, err)
+		if c.Params == nil {
+			c.Params = map[string]string{}
+		}
+		c.Params[name] = value
+		return c.FormatDSN()
+	}
+	u, err := url.Parse(source)
+	require.NoError(t, err)
+	q := u.Query()
+	q.Set(name, value)
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
+	return u.String()
+}
