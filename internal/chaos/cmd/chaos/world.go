@@ -75,6 +75,13 @@ func newWorld(program, where, folder string, w *witness) (_ *world, err error) {
 			_, _ = o.close() // the first error says more
 		}
 	}()
+	for i := range o.servers {
+		n := &node{name: string(rune('A' + i)), knows: map[string]bool{}}
+		if n.log, err = newLogFile(w, "server "+n.name, o.file("server-"+n.name+".log")); err != nil {
+			return nil, err
+		}
+		o.servers[i] = n
+	}
 	master := make([]byte, 32)
 	rand.Read(master)
 	w.secret(hex.EncodeToString(master))
@@ -99,12 +106,7 @@ func newWorld(program, where, folder string, w *witness) (_ *world, err error) {
 	}
 	o.log = slog.New(slog.NewTextHandler(o.clientLog, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o.client = &tap{witness: w, minted: o.minted, base: &http.Transport{DisableKeepAlives: true}}
-	for i := range o.servers {
-		n := &node{name: string(rune('A' + i)), knows: map[string]bool{}}
-		if n.log, err = newLogFile(w, "server "+n.name, o.file("server-"+n.name+".log")); err != nil {
-			return nil, err
-		}
-		o.servers[i] = n
+	for _, n := range o.servers {
 		if err := o.start(context.Background(), n); err != nil {
 			return nil, err
 		}
@@ -192,7 +194,7 @@ func (o *world) know(n *node, kids ...string) {
 		delete(o.removed, kid)
 	}
 	for kid := range before {
-		if !slices.ContainsFunc(o.servers[:], func(n *node) bool { return n != nil && n.knows[kid] }) {
+		if !slices.ContainsFunc(o.servers[:], func(n *node) bool { return n.knows[kid] }) {
 			o.removed[kid] = time.Now()
 		}
 	}
