@@ -21,13 +21,14 @@ func isReserved(name string) bool {
 	return slices.ContainsFunc(reserved, func(r string) bool { return strings.EqualFold(name, r) })
 }
 
-// checkClaims says what is wrong with the list of custom claims.
-func checkClaims(names []string) (wrong []error) {
+// checkClaims says what is wrong with the list of custom claims, where the claims
+// besides are the issuer's, too.
+func checkClaims(names []string, besides ...string) (wrong []error) {
 	for n, name := range names {
 		switch {
 		case !utf8.ValidString(name):
 			wrong = append(wrong, fmt.Errorf("issuer: Claims[%d] is not UTF-8", n))
-		case isReserved(name):
+		case isReserved(name) || slices.ContainsFunc(besides, func(own string) bool { return strings.EqualFold(name, own) }):
 			wrong = append(wrong, fmt.Errorf("issuer: Claims[%d]: %q is set by the issuer alone", n, name))
 		case slices.ContainsFunc(names[:n], func(other string) bool { return strings.EqualFold(name, other) }):
 			wrong = append(wrong, fmt.Errorf("issuer: Claims[%d]: %q stands twice, or differs by case alone", n, name))

@@ -228,6 +228,12 @@ type Config struct {
 	// expire. Nil means that they live on until then.
 	Denylist Denier
 
+	// StatusList is published for verifiers that have no part in the Denylist, at
+	// GET <Prefix>/status-list, and each access token names its entry there. It is
+	// told of all that the Denylist is told of. Several Issuers can have one. It
+	// takes the name "status" from Claims. Nil means that there is none.
+	StatusList *StatusList
+
 	// Limits say how often one may try to log in. Zero means the defaults.
 	Limits Limits
 
@@ -362,7 +368,11 @@ func New(c Config) (*Issuer, error) {
 	}
 	renamed, errs := c.Names.renamed()
 	routes, more := c.Routes.withDefaults(c.Register != nil)
-	errs = append(append(errs, more...), checkClaims(c.Claims)...)
+	var besides []string
+	if c.StatusList != nil {
+		besides = []string{"status"}
+	}
+	errs = append(append(errs, more...), checkClaims(c.Claims, besides...)...)
 	if c.Encode != nil {
 		errs = append(errs, checkEncode(c.Encode, c.Cookie == "", !c.InsecureNoRotation)...)
 	}
@@ -409,6 +419,7 @@ func New(c Config) (*Issuer, error) {
 		c.DPoP = &DPoP{Required: c.DPoP.Required} // proofs has the rest
 	}
 	i := &Issuer{c: c, masters: masters, claims: firstClaims(c.Issuer, c.Audience), renamed: renamed, browser: b, oauth: oauth, proofs: proofs}
+	i.status, i.denier = newStatusPublisher(&c, c.publicURL()), newDenier(&c)
 	i.routes()
 	return i, nil
 }

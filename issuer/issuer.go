@@ -21,8 +21,10 @@ type Issuer struct {
 	renamed map[string]string // names of members on the wire that are not the default ones
 	browser *browser
 	mux     *http.ServeMux
-	oauth   *oauth        // nil when there are no clients
-	proofs  *dpop.Checker // nil without Config.DPoP
+	oauth   *oauth           // nil when there are no clients
+	proofs  *dpop.Checker    // nil without Config.DPoP
+	status  *statusPublisher // nil when there is no status list
+	denier  Denier           // the Denylist, the StatusList, or both; nil for neither
 }
 
 // An endpoint answers one method of one route, or returns why it refuses to.
@@ -43,6 +45,10 @@ func (i *Issuer) routes() {
 		if !strings.HasPrefix(path, RouteOff) {
 			i.mux.Handle(i.c.Prefix+path, i.handler(methods))
 		}
+	}
+	if i.status != nil {
+		i.mux.Handle(i.c.Prefix+statusListPath, i.handler(map[string]endpoint{"GET": i.statusList}))
+		i.mux.Handle(i.c.Prefix+statusAggregationPath, i.handler(map[string]endpoint{"GET": i.statusAggregation}))
 	}
 	i.oauthRoutes()
 	i.mux.Handle("/", i.handler(nil))

@@ -117,8 +117,13 @@ func (k *Key) setID(id string) {
 	if k.members != "" {
 		k.jwk = json.RawMessage(fmt.Sprintf(`{%s,"kid":%q,"use":"sig","alg":%q}`, k.members, id, k.algorithm))
 	}
-	k.header = base64.RawURLEncoding.EncodeToString(
-		[]byte(fmt.Sprintf(`{"alg":%q,"typ":"at+jwt","kid":%q}`, k.algorithm, id)))
+	k.header = k.typed("at+jwt").header
+}
+
+// typed returns the key for tokens of another type.
+func (k Key) typed(typ string) *Key {
+	k.header = encodeHeader(fmt.Sprintf(`{"alg":%q,"typ":%q,"kid":%q}`, k.algorithm, typ, k.id))
+	return &k
 }
 
 // sign makes the access token (RFC 9068, Section 2) of a payload.

@@ -54,7 +54,15 @@ func newMetadata(c *Config, o *oauth, keys bool) *metadata {
 	if slices.ContainsFunc(c.Clients, func(k Client) bool { return k.CertificateBound }) || c.LookupClient != nil && c.ClientCertificate != nil {
 		doc["tls_client_certificate_bound_access_tokens"] = true // RFC 8705, Section 3.3
 	}
+	if c.StatusList != nil {
+		doc["status_list_aggregation_endpoint"] = o.public + statusAggregationPath
+	}
 	body, _ := json.Marshal(doc) // strings always marshal
+	return newDocument(body)
+}
+
+// newDocument returns a document with its entity tag.
+func newDocument(body []byte) *metadata {
 	sum := sha256.Sum256(body)
 	return &metadata{body, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
 }

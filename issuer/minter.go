@@ -122,8 +122,7 @@ func NewMinter(c MinterConfig) (*Minter, error) {
 		}
 	}
 	if c.Key != nil {
-		m.key = *c.Key
-		m.key.header = encodeHeader(fmt.Sprintf(`{"alg":%q,"typ":"JWT","kid":%q}`, c.Key.algorithm, c.Key.id))
+		m.key = *c.Key.typed("JWT")
 	}
 	switch {
 	case c.TTL < time.Second || c.TTL%time.Second != 0:

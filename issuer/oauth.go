@@ -55,8 +55,8 @@ func newOAuth(c *Config) (*oauth, []error) {
 	case !code && c.AuthorizationEndpoint != "":
 		wrong("AuthorizationEndpoint is for %s, which Grants does not list", GrantAuthorizationCode)
 	}
-	if c.Revocation && c.Denylist == nil && slices.Contains(c.Grants, GrantClientCredentials) {
-		wrong("Revocation of tokens of %s needs a Denylist", GrantClientCredentials)
+	if c.Revocation && c.Denylist == nil && c.StatusList == nil && slices.Contains(c.Grants, GrantClientCredentials) {
+		wrong("Revocation of tokens of %s needs a Denylist or a StatusList", GrantClientCredentials)
 	}
 	c.ScopesSupported = slices.Clone(c.ScopesSupported)
 	for _, scope := range c.ScopesSupported {

@@ -68,13 +68,13 @@ func (i *Issuer) revokeAccessToken(r *http.Request, token string, c *client) err
 		}
 		return i.logoutSession(r, &s)
 	}
-	if i.c.Denylist == nil {
+	if i.denier == nil {
 		return refused(jwterrors.StoreUnavailable, "there is no Denylist to revoke a token of client_credentials with")
 	}
 	ctx, cancel := finishing(r.Context())
 	defer cancel()
 	e := Event{Kind: EventRevoked, Subject: claims.Subject, ClientID: c.ID, Address: address(r)}
-	if err := i.c.Denylist.DenyToken(ctx, claims.ID, claims.Expiry.Add(leewayOfVerifiers)); err != nil {
+	if err := i.denier.DenyToken(ctx, claims.ID, claims.Expiry.Add(leewayOfVerifiers)); err != nil {
 		e.Err = storeFailed("deny a token", err)
 	}
 	i.tell(e)

@@ -92,8 +92,8 @@ func (i *Issuer) RevokeSession(ctx context.Context, id string) error {
 // processes agree on what came first; one that begins later is not concerned.
 func (i *Issuer) RevokeSubject(ctx context.Context, subject string) error {
 	var denied error
-	if now := i.c.Now(); i.c.Denylist != nil {
-		denied = i.c.Denylist.DenySubject(ctx, subject, now, i.deniedUntil(now))
+	if now := i.c.Now(); i.denier != nil {
+		denied = i.denier.DenySubject(ctx, subject, now, i.deniedUntil(now))
 	}
 	if err := errors.Join(denied, i.endOthers(ctx, subject, "", "")); err != nil {
 		return storeFailed("revoke a user", err)
@@ -123,10 +123,10 @@ func (i *Issuer) end(ctx context.Context, s *Session) error {
 
 // deny denies the access tokens of a session that was revoked at the time given.
 func (i *Issuer) deny(ctx context.Context, sid string, at time.Time) error {
-	if i.c.Denylist == nil {
+	if i.denier == nil {
 		return nil
 	}
-	return i.c.Denylist.DenySession(ctx, sid, i.deniedUntil(at))
+	return i.denier.DenySession(ctx, sid, i.deniedUntil(at))
 }
 
 // denialTime is how long a denial lasts.
@@ -186,7 +186,7 @@ func (i *Issuer) ended(ctx context.Context, subject, except string, ids []string
 	ctx, cancel := finishing(ctx)
 	defer cancel()
 	denials := map[string]time.Time{}
-	if i.c.Denylist != nil {
+	if i.denier != nil {
 		all, err := i.c.Store.List(ctx, subject, now.Add(-i.denialTime()))
 		for _, s := range all {
 			switch {

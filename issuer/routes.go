@@ -22,7 +22,7 @@ type Routes struct {
 }
 
 // taken are the paths below Config.Prefix that stand for something else.
-var taken = []string{"/token", "/revoke", "/introspect", "/authorize", "/.well-known"}
+var taken = []string{"/token", "/revoke", "/introspect", "/authorize", "/.well-known", statusListPath}
 
 // withDefaults returns r with a path or RouteOff for every route, or what is
 // wrong with it. signup says whether there is a Register.

@@ -96,6 +96,7 @@ func (i *Issuer) mintWith(s *Session, first []byte, now time.Time) (token string
 	b = appendClaim(b, "email", s.Email)
 	b = appendClaim(b, "userId", s.UserID)
 	b = appendConfirmation(b, s.Confirmation)
+	b = i.status.appendClaim(b, bySession, s.ID)
 	if len(s.Claims) > len("{}") {
 		b = append(append(b, ','), s.Claims[1:]...)
 	} else {

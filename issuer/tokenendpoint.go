@@ -131,10 +131,12 @@ func (i *Issuer) tokenForClient(r *http.Request, c *client, binding string, ask 
 	b = appendClaim(b, "sub", c.ID)
 	b = appendDate(b, "exp", issued+lifetime)
 	b = appendDate(b, "iat", issued)
-	b = appendClaim(b, "jti", random(16))
+	jti := random(16)
+	b = appendClaim(b, "jti", jti)
 	b = appendClaim(b, "client_id", c.ID)
 	b = appendClaim(b, "scope", scope)
 	b = appendConfirmation(b, binding)
+	b = i.status.appendClaim(b, byToken, jti)
 	access, err := i.sign(append(b, '}'))
 	if err != nil {
 		return accessTokens{}, fmt.Errorf("issuer: client_credentials: %w", err)
