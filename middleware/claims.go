@@ -85,7 +85,8 @@ type record struct {
 	context      authContext
 	used         int32 // of lists
 	kind         kind  // of a token that is no access token
-	remembered   bool  // from the cache
+	status       statusReference
+	remembered   bool // from the cache
 }
 
 // out returns the claims for handlers.

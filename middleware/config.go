@@ -132,6 +132,11 @@ type Config struct {
 	// AUTH_PROOF_INVALID otherwise. [CertificateHeader] makes one.
 	ClientCertificate func(*http.Request) ([]byte, error)
 
+	// StatusList is the list in which Issuer publishes what it has revoked: for
+	// services that have no part in Revocations, in another organisation for
+	// example. It is asked after them. Nil means that there is none.
+	StatusList *StatusList
+
 	// Validate is the caller's own check, the last one, of a token that passed
 	// all others. Nil means none. An error refuses the token: with the error's
 	// reason if it has one, and with AUTH_TOKEN_GENERIC_ERROR otherwise. What
@@ -230,6 +235,10 @@ type Issuer struct {
 	Audience []string  // as Config.Audience
 	Keys     KeySource // used for this issuer alone
 
+	// StatusList is as in Config, for the tokens of this issuer. Resolve must return
+	// the same one each time.
+	StatusList *StatusList
+
 	// InsecureAnyIssuer is as in Config, for Issuers that Resolve returns. Among
 	// Config.Issuers New refuses it, since "iss" selects one of those.
 	InsecureAnyIssuer bool
@@ -240,7 +249,7 @@ type Issuer struct {
 
 // trusted returns i as what a Middleware works with. It copies nothing.
 func (i *Issuer) trusted() *issuer {
-	return &issuer{name: i.Issuer, audience: i.Audience, keys: i.Keys, anyIssuer: i.InsecureAnyIssuer, anyAudience: i.InsecureAnyAudience}
+	return &issuer{name: i.Issuer, audience: i.Audience, keys: i.Keys, statusList: i.StatusList, anyIssuer: i.InsecureAnyIssuer, anyAudience: i.InsecureAnyAudience}
 }
 
 // NoLeeway is the Leeway that tolerates no difference between clocks.
@@ -363,7 +372,7 @@ func New(config Config) (*Middleware, error) {
 	var all []Issuer
 	if config.Resolve == nil {
 		all = append([]Issuer{{
-			config.Issuer, config.Audience, config.Keys, config.InsecureAnyIssuer, config.InsecureAnyAudience,
+			config.Issuer, config.Audience, config.Keys, config.StatusList, config.InsecureAnyIssuer, config.InsecureAnyAudience,
 		}}, config.Issuers...)
 	} else {
 		for _, name := range config.besideResolve() {
@@ -386,6 +395,9 @@ func New(config Config) (*Middleware, error) {
 			if trusted.Keys != nil && other.Keys == trusted.Keys {
 				mistake("issuer %q has the keys of issuer %q: each needs its own source", is.name, other.Issuer)
 			}
+			if trusted.StatusList != nil && other.StatusList == trusted.StatusList {
+				mistake("issuer %q has the StatusList of issuer %q: each needs its own", is.name, other.Issuer)
+			}
 		}
 		m.byName[is.name] = is
 		m.issuers = append(m.issuers, is)
@@ -401,6 +413,7 @@ type issuer struct {
 	name        string
 	audience    []string
 	keys        KeySource
+	statusList  *StatusList // nil for none
 	anyIssuer   bool
 	anyAudience bool
 	resolved    bool       // for one request
@@ -422,6 +435,9 @@ func (is *issuer) check() []error {
 	}
 	if is.keys == nil {
 		return append(mistakes, errors.New("its Keys are nil; HS256, PublicKeys, JWKS, Discover and LocalJWKS make them"))
+	}
+	if err := is.statusList.check(); err != nil {
+		mistakes = append(mistakes, fmt.Errorf("its StatusList: %w", err))
 	}
 	if err := is.keys.check(); err != nil {
 		mistakes = append(mistakes, fmt.Errorf("its Keys: %w", err))

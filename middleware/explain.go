@@ -207,7 +207,7 @@ func (x *explaining) token(ctx context.Context, t *decoded) {
 		x.skip("the payload cannot be read", afterPayload...)
 	} else {
 		x.claims(r, is)
-		x.others(ctx, r)
+		x.others(ctx, r, is.statusList)
 	}
 	for i := range x.e.Checks {
 		c := &x.e.Checks[i]
@@ -457,7 +457,7 @@ func (x *explaining) times(c *Claims) []ExplainedCheck {
 
 // others explains allowed. Nobody is asked about a token that anybody can have
 // written.
-func (x *explaining) others(ctx context.Context, r *record) {
+func (x *explaining) others(ctx context.Context, r *record, list *StatusList) {
 	const unasked = "nobody is asked about a token that is not verified"
 	m := x.m
 	x.possession(r)
@@ -470,12 +470,16 @@ func (x *explaining) others(ctx context.Context, r *record) {
 		x.ask(rule.judge(ctx, nil, &r.Claims), "user key", `"email" or "userId" of a user`, "one of them")
 	}
 	switch {
-	case m.revocations == nil:
+	case m.revocations == nil && list == nil:
 		x.skip("there are no Revocations", "revocation")
 	case !x.e.Verified:
 		x.skip(unasked, "revocation")
 	default:
-		x.ask(judgeRevocation(ctx, m.revocations, &r.Claims), "revocation", "not revoked", "it is not")
+		err := judgeRevocation(ctx, m.revocations, &r.Claims)
+		if err == nil {
+			err = x.status(ctx, r, list)
+		}
+		x.ask(err, "revocation", "not revoked", "it is not")
 	}
 	switch {
 	case m.validate == nil:
@@ -501,6 +505,15 @@ func (x *explaining) possession(r *record) {
 	x.settle(err, "possession", failed("possession", x.reason(err), expected, cause(err)))
 }
 
+// status asks the list about a token.
+func (x *explaining) status(ctx context.Context, r *record, list *StatusList) error {
+	reference, err := list.refer(r.payload)
+	if err != nil {
+		return err
+	}
+	return reference.judge(ctx, x.now)
+}
+
 // ask adds the row of a check that is another's.
 func (x *explaining) ask(err error, name, expected, found string) {
 	if err == nil {
@@ -509,7 +522,7 @@ func (x *explaining) ask(err error, name, expected, found string) {
 	}
 	reason := x.reason(err)
 	switch {
-	case name == "user key" && reason != jwterrors.StoreUnavailable:
+	case name == "user key" && reason != jwterrors.StoreUnavailable, name == "revocation" && reason == jwterrors.TokenPayloadInvalid:
 		found = cause(err)
 	case name == "own check":
 		found = "an objection"

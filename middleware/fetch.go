@@ -74,10 +74,16 @@ func (s *jwks) fetch(last *jwksState) (fetched, error) {
 	return got, nil
 }
 
+// A getter gets documents of maxBytes at most.
+type getter struct {
+	client   *http.Client
+	maxBytes int64
+}
+
 // get gets a document, or the answer that it is the one with the etag. Its
 // errors show nothing of the URL but the host, since a path or a query may hold
 // a secret.
-func (s *jwks) get(ctx context.Context, rawURL, accept, etag string) (*http.Response, string, error) {
+func (g *getter) get(ctx context.Context, rawURL, accept, etag string) (*http.Response, string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, nil)
 	if err != nil {
 		return nil, "", errors.New("the URL is wrong")
@@ -86,7 +92,7 @@ func (s *jwks) get(ctx context.Context, rawURL, accept, etag string) (*http.Resp
 	if etag != "" {
 		r.Header.Set("If-None-Match", etag)
 	}
-	resp, err := s.client.Do(r)
+	resp, err := g.client.Do(r)
 	if err != nil {
 		var ue *url.Error
 		if errors.As(err, &ue) {
@@ -103,12 +109,12 @@ func (s *jwks) get(ctx context.Context, rawURL, accept, etag string) (*http.Resp
 	case resp.StatusCode != http.StatusOK:
 		return nil, "", fmt.Errorf("GET from %s: status %d", host(rawURL), resp.StatusCode)
 	}
-	document, err := io.ReadAll(io.LimitReader(resp.Body, s.options.MaxBytes+1))
+	document, err := io.ReadAll(io.LimitReader(resp.Body, g.maxBytes+1))
 	if err != nil {
 		return nil, "", fmt.Errorf("GET from %s: %w", host(rawURL), err)
 	}
-	if int64(len(document)) > s.options.MaxBytes {
-		return nil, "", fmt.Errorf("GET from %s: more than %d bytes", host(rawURL), s.options.MaxBytes)
+	if int64(len(document)) > g.maxBytes {
+		return nil, "", fmt.Errorf("GET from %s: more than %d bytes", host(rawURL), g.maxBytes)
 	}
 	return resp, string(document), nil
 }

@@ -98,8 +98,8 @@ type jwks struct {
 	options JWKSOptions
 	url     string // of the set, or of the issuer
 	issuer  string // whose metadata say where the set is; "" where url does
-	client  *http.Client
-	err     error // mistakes in the configuration
+	getter
+	err error // mistakes in the configuration
 
 	state atomic.Pointer[jwksState]
 
@@ -181,7 +181,7 @@ func (s *jwks) configure(rawURL string) error {
 		mistake("%w", err)
 	}
 	s.url = rawURL
-	s.client = newClient(o.Client)
+	s.getter = getter{newClient(o.Client), o.MaxBytes}
 	return errors.Join(mistakes...)
 }
 

@@ -10,13 +10,15 @@ import (
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
 
-// Ready returns nil when there are keys to verify with for every issuer now. What
+// Ready returns nil when there are keys to verify with for every issuer now, and the
+// StatusList of each that has one. What
 // was never loaded, or is too old to be used, it loads, and waits for that as long
 // as ctx allows. It is for a readiness probe and for the start of a program: the
 // first token then waits for nothing.
 //
 // The error joins one for each issuer that has no keys, each a *jwterrors.Error
-// with AUTH_KEYS_UNAVAILABLE. After a failed fetch it comes at once until the next
+// with AUTH_KEYS_UNAVAILABLE, and one with AUTH_STORE_UNAVAILABLE for each that has
+// a StatusList which cannot be used. After a failed fetch it comes at once until the next
 // one is due, some seconds later, so that probes do not burden an endpoint that is
 // down. Of issuers that Config.Resolve returns it knows nothing.
 func (m *Middleware) Ready(ctx context.Context) error {
@@ -24,15 +26,27 @@ func (m *Middleware) Ready(ctx context.Context) error {
 		return errZero()
 	}
 	now := m.now()
-	failures := make([]error, len(m.issuers))
+	failures, lists := make([]error, len(m.issuers)), make([]error, len(m.issuers))
 	var loading sync.WaitGroup
 	for i, is := range m.issuers {
 		if is.keys.snapshot(now) == nil {
 			loading.Go(func() { failures[i] = is.load(ctx, now) })
 		}
+		if is.statusList != nil {
+			loading.Go(func() { lists[i] = is.loadList(ctx, now) })
+		}
 	}
 	loading.Wait()
-	return errors.Join(failures...)
+	return errors.Join(append(failures, lists...)...)
+}
+
+// loadList gets the status list of is.
+func (is *issuer) loadList(ctx context.Context, now time.Time) error {
+	_, err := is.statusList.current(ctx, now)
+	if err == nil {
+		return nil
+	}
+	return unknown(fmt.Errorf("middleware: issuer %q: %w", is.name, err))
 }
 
 // load gets the keys of is.

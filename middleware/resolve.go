@@ -39,6 +39,7 @@ func (c *Config) besideResolve() []string {
 		set  bool
 	}{
 		{"Keys", c.Keys != nil}, {"Issuer", c.Issuer != ""}, {"Audience", c.Audience != nil}, {"Issuers", c.Issuers != nil},
+		{"StatusList", c.StatusList != nil},
 		{"InsecureAnyIssuer", c.InsecureAnyIssuer}, {"InsecureAnyAudience", c.InsecureAnyAudience},
 	} {
 		if field.set {

@@ -53,7 +53,7 @@ func (m *Middleware) verify(ctx context.Context, token string, request *http.Req
 		nonce, err = m.possessed(request, from, token, r.confirmation)
 	}
 	if err == nil {
-		err = m.allowed(ctx, request, &r.Claims)
+		err = m.allowed(ctx, request, r, now)
 	}
 	switch {
 	case err == nil:
@@ -85,6 +85,9 @@ func (m *Middleware) seenBefore(ctx context.Context, request *http.Request, hash
 	if keys.snapshot(now) != e.set { // which no two sources share
 		return nil, is, nil
 	}
+	if is != nil && is.statusList != e.record.status.list {
+		return nil, is, nil
+	}
 	r := e.record
 	if !m.share {
 		r = r.copy()
@@ -107,6 +110,9 @@ func (m *Middleware) firstSight(ctx context.Context, request *http.Request, is *
 		return nil, err
 	}
 	if err := m.acceptable(r, is, now); err != nil {
+		return r, err
+	}
+	if r.status, err = is.statusList.refer(r.payload); err != nil {
 		return r, err
 	}
 	if m.cache.wants(hash) {
@@ -305,11 +311,15 @@ func (is *issuer) accepts(r *record) error {
 }
 
 // allowed asks everybody else about claims that are acceptable.
-func (m *Middleware) allowed(ctx context.Context, request *http.Request, c *Claims) error {
+func (m *Middleware) allowed(ctx context.Context, request *http.Request, r *record, now time.Time) error {
+	c := &r.Claims
 	if err := m.userKey.judge(ctx, request, c); err != nil {
 		return err
 	}
 	if err := judgeRevocation(ctx, m.revocations, c); err != nil {
+		return err
+	}
+	if err := r.status.judge(ctx, now); err != nil {
 		return err
 	}
 	if m.validate != nil {
