@@ -42,10 +42,7 @@ func newRedis(t *testing.T) (*redis.Client, string) {
 		t.Skip("no Redis answers")
 	}
 	t.Cleanup(func() {
-		ctx := context.Background()
-		for keys := client.Scan(ctx, 0, prefix+"*", 1000).Iterator(); keys.Next(ctx); {
-			client.Del(ctx, keys.Val())
-		}
+		forget(context.Background(), client, prefix)
 		client.Close()
 	})
 	return client, prefix
@@ -60,7 +57,7 @@ func check(t *testing.T, err error) {
 
 // NV-19, AX-16: the program shows it.
 func TestALogoutIsHeardElsewhere(t *testing.T) {
-	_, prefix := newRedis(t)
+	client, prefix := newRedis(t)
 	var out bytes.Buffer
 	check(t, play(t.Context(), &out, where(), prefix))
 	const want = "the service answers 200: the orders of alice\n" +
@@ -68,6 +65,9 @@ func TestALogoutIsHeardElsewhere(t *testing.T) {
 		"the service answers 401: AUTH_TOKEN_INVALIDATED\n"
 	if out.String() != want {
 		t.Errorf("%s", &out)
+	}
+	if left := client.Keys(t.Context(), prefix+"*"); left.Err() != nil || len(left.Val()) != 0 {
+		t.Errorf("it leaves %v, %v", left.Val(), left.Err())
 	}
 }
 

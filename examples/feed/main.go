@@ -54,7 +54,7 @@ func newIssuer(client redis.UniversalClient, prefix, url string) (*issuer.Issuer
 	rand.Read(master)
 	return issuer.New(issuer.Config{
 		Issuer: url, Audience: []string{"orders"}, Keys: ring, MasterKeys: []issuer.MasterKey{{Secret: master}},
-		Store: store, Denylist: feed, RefreshTTL: time.Hour, // so that nothing stays in the Redis
+		Store: store, Denylist: feed, RefreshTTL: time.Hour,
 		Authenticate: func(_ context.Context, c issuer.Credentials) (issuer.User, error) {
 			if c.Password != "correct horse battery staple" {
 				return issuer.User{}, jwterrors.CredentialsInvalid
@@ -103,6 +103,15 @@ func main() {
 	}
 }
 
+// forget removes what the example has written.
+func forget(ctx context.Context, client *redis.Client, prefix string) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for keys := client.Scan(ctx, 0, prefix+"*", 1000).Iterator(); keys.Next(ctx); {
+		client.Del(ctx, keys.Val())
+	}
+}
+
 // play runs both, and is their client.
 func play(ctx context.Context, out io.Writer, where, prefix string) error {
 	options, err := redis.ParseURL(where)
@@ -113,6 +122,7 @@ func play(ctx context.Context, out io.Writer, where, prefix string) error {
 	forIssuer, forService := redis.NewClient(options), redis.NewClient(options)
 	defer forIssuer.Close()
 	defer forService.Close()
+	defer forget(context.WithoutCancel(ctx), forIssuer, prefix)
 
 	issuerAt, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
