@@ -34,8 +34,8 @@ type engine struct {
 }
 
 // statements are the least that a store must ask its engine for when a session is
-// refreshed: to read it, and to write what the rotation changes, by the same
-// driver.
+// refreshed: to read it, and to write what the rotation changes if it is still as it
+// was read, by the same driver.
 type statements func(ctx context.Context, id string) error
 
 // engines are those that there is a store for. An engine that does not answer is
@@ -123,11 +123,13 @@ func refreshers(tb testing.TB, store issuer.Store, n int) (clients []*ownIssuer,
 	return clients, tokens
 }
 
+// sessionToRotate returns one that has in it what the session of a browser has.
 func sessionToRotate() issuer.Session {
 	at := time.Now()
 	return issuer.Session{
 		ID: rand.Text()[:22], Seed: make([]byte, 32), KeyID: "k1", RotatedAt: at, AuthTime: at,
-		Subject: subject, ClientID: clientID, Scopes: strings.Fields(scope),
+		Subject: subject, ClientID: clientID, Scopes: strings.Fields(scope), Email: "someone@example.com", Claims: []byte(`{"plan":"gold"}`),
+		Address: "192.0.2.17", Device: "phone", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
 		CreatedAt: at, ExpiresAt: at.Add(time.Hour),
 	}
 }
@@ -264,9 +266,19 @@ func openRedis(tb testing.TB) (issuer.Store, statements) {
 		if err != nil {
 			return err
 		}
-		return client.HSet(ctx, key, "g", generation+1, "r", time.Now().UnixMicro(), "k", "k1").Err()
+		ok, err := moveOn.Run(ctx, client, []string{key}, generation, generation+1, time.Now().UnixMicro(), "k1").Bool()
+		if err == nil && !ok {
+			err = fmt.Errorf("generation %d did not rotate", generation)
+		}
+		return err
 	}
 }
+
+// moveOn is Redis' UPDATE with a WHERE.
+var moveOn = redis.NewScript(`
+if redis.call('HGET', KEYS[1], 'g') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'g', ARGV[2], 'r', ARGV[3], 'k', ARGV[4])
+return 1`)
 
 func setting(name, otherwise string) string {
 	if s := os.Getenv(name); s != "" {
