@@ -26,29 +26,26 @@ func BenchmarkBesideProofs(b *testing.B) {
 		hash := dpop.TokenHash(token)
 		prove := func() string { return must(key.Proof("GET", url, hash, "", time.Now())) }
 
-		b.Run("work=prove/alg="+alg, func(b *testing.B) {
-			beside(b, bareSignature(b, alg), func() { prove() }, func(int) {})
+		b.Run("work=prove/alg="+alg+"/impl=tokenloop", func(b *testing.B) {
+			beside(b, "x-bare", 1, bareSignature(b, alg), func() { prove() }, func(int) {})
 		})
-		b.Run("work=request/alg="+alg, func(b *testing.B) {
+		b.Run("work=request/alg="+alg+"/impl=tokenloop", func(b *testing.B) {
 			m, err := middleware.New(middleware.Config{
 				Keys: ownKeys("HS256"), Issuer: issuerName, Audience: []string{audience},
 				DPoP: &middleware.DPoP{PublicURL: "https://api.example.com"},
 			})
 			require.NoError(b, err)
-			h := m.Handler(behind(func(string) {}, func(ctx context.Context) string {
+			h := m.Handler(behind(ignore, func(ctx context.Context) string {
 				c, _ := middleware.FromContext(ctx)
 				return c.Subject
 			}))
 			w, r := newSink(), request("DPoP "+token)
 			r.Header["Dpop"] = []string{""}
 			var proofs []string
-			beside(b, bareVerification(b, alg), func() {
+			beside(b, "x-bare", 1, bareVerification(b, alg), func() {
 				r.Header["Dpop"][0] = proofs[0]
 				proofs = proofs[1:]
-				w.reset()
-				if h.ServeHTTP(w, r); w.refused() {
-					b.Fatalf("refused with %d", w.status)
-				}
+				serve(b, h, w, r, true)
 			}, func(n int) {
 				proofs = proofs[:0]
 				for range n {
