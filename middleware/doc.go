@@ -199,7 +199,7 @@
 //	4.3   the twelve checks of a proof
 //	      One field, one JWT; its claims, typ, alg and signature; a public
 //	      key; method and URL; nonce or age; the token's hash and its key.
-//	      TestProofsThatAreRefused TestTheURLOfAProof TestNonces
+//	      TestProofsThatAreRefused TestTheURLOfAProof TestTheAgeOfAProof TestNonces
 //	5.1   the metadata name the algorithms
 //	      And ProtectedResourceMetadata does. TestTheMetadataOfAResource
 //	6.1   the key is in the "jkt" of "cnf"

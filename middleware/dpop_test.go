@@ -171,7 +171,7 @@ func TestProofsThatAreRefused(t *testing.T) {
 		{"another scheme (check 9)", []string{h.proof("GET", "https"+strings.TrimPrefix(me, "http"), "")}},
 		{"a path alone (check 9)", []string{h.proof("GET", "/me", "")}},
 		{"too old (check 11)", []string{h.made(ok, fresh(get).with("iat", time.Now().Unix()-92))}},
-		{"made for later (check 11)", []string{h.made(ok, fresh(get).with("iat", time.Now().Unix()+33))}},
+		{"made for later (check 11)", []string{h.made(ok, fresh(get).with("iat", time.Now().Unix()+300))}},
 		{"of another token (check 12)", []string{other.proof("GET", me, "")}},
 		{"the thief's own key (check 12)", []string{must(thief.Proof("GET", me, dpop.TokenHash(h.token), "", time.Now()))}},
 		{"used before (Section 11.1)", []string{used}},
@@ -356,6 +356,34 @@ func TestNonces(t *testing.T) {
 		w, _ = do(e.Nonce, time.Now())
 		assert.Equal(t, 200, w.Code)
 		assert.Equal(t, []jwterrors.Reason{jwterrors.ProofNonceRequired, jwterrors.ProofNonceRequired}, told)
+	})
+}
+
+// RFC 9449, Section 4.3, check 11, at its limits.
+func TestTheAgeOfAProof(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHolder(t, newEC())
+		for _, c := range []struct {
+			name   string
+			change func(*middleware.Config)
+			iat    time.Duration // from now
+			passes bool
+		}{
+			{"as old as may be", func(*middleware.Config) {}, -90 * time.Second, true},
+			{"too old", func(*middleware.Config) {}, -91 * time.Second, false},
+			{"as far ahead as may be", func(*middleware.Config) {}, 30 * time.Second, true},
+			{"too far ahead", func(*middleware.Config) {}, 31 * time.Second, false},
+			{"a shorter age", func(c *middleware.Config) { c.DPoP.MaxAge, c.Leeway = 5*time.Second, middleware.NoLeeway }, -5 * time.Second, true},
+			{"a shorter age, too old", func(c *middleware.Config) { c.DPoP.MaxAge, c.Leeway = 5*time.Second, middleware.NoLeeway }, -6 * time.Second, false},
+			{"no leeway, too far ahead", func(c *middleware.Config) { c.Leeway = middleware.NoLeeway }, time.Second, false},
+		} {
+			auth := newAuth(t, withDPoP(), c.change)
+			r := httptest.NewRequest("GET", publicURL, nil)
+			r.Header.Set("Authorization", "DPoP "+h.token)
+			r.Header.Set("DPoP", must(h.Proof("GET", publicURL, dpop.TokenHash(h.token), "", time.Now().Add(c.iat))))
+			_, err := auth.Check(r)
+			assert.Equal(t, c.passes, err == nil, "%s: %v", c.name, err)
+		}
 	})
 }
 
