@@ -113,8 +113,8 @@ func (i *Issuer) codeClient(ctx context.Context, clientID, redirectURI string) (
 //
 // A failure is a *jwterrors.Error: what CheckRedirect says, and then nothing is
 // sent to the redirect URI; a RequestInvalid for a challenge that is not S256, or a
-// DPoPJKT that is no thumbprint; a ScopeInvalid; a TokenGenerationError for a User that cannot be. GrantCode is
-// safe for concurrent use.
+// DPoPJKT that is no thumbprint; a ScopeInvalid; a TokenGenerationError for a User
+// that cannot be. GrantCode is safe for concurrent use.
 func (i *Issuer) GrantCode(ctx context.Context, r CodeRequest) (code string, err error) {
 	c, err := i.codeClient(ctx, r.ClientID, r.RedirectURI)
 	if err != nil {

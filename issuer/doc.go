@@ -183,7 +183,7 @@
 //	EventLostWrite                  any: the store has lost what it said was written
 //	EventLateRetry                  a rise: answers get lost on their way
 //	EventLoginFailed, EventLimited  a rise: somebody tries passwords, or ClientAddress is not set
-//	EventProofRefused               with a SessionID: its token is with somebody who lacks the key
+//	EventProofRefused               with a SessionID: its token came without its key, maybe from a thief
 //	Event.Err                       any: a session that was to end may live on; call RevokeSession again
 //	EventQueue.Dropped              any: the audit log has a hole; a larger Size or a faster Handle mends it
 //	Config.Logger, at Error         what was answered with 5xx, with its cause

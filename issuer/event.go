@@ -30,8 +30,8 @@ const (
 	EventLogout      EventKind = "logout"       // a session was ended by its user
 
 	// EventProofRefused: a proof of possession was wrong, or missing where it is
-	// needed, and nothing has changed; see Config.DPoP. With a SessionID, a token
-	// of that session came from somebody who lacks its key or certificate.
+	// needed, and nothing has changed; see Config.DPoP. With a SessionID, a genuine
+	// token of that session came without the key or certificate that it is bound to.
 	EventProofRefused EventKind = "proof_refused"
 )
 

@@ -41,7 +41,9 @@ type introspection struct {
 }
 
 // introspect answers POST /introspect. It changes nothing: a replayed refresh
-// token is inactive here, and ends its session at a refresh alone.
+// token is inactive here, and ends its session at a refresh alone. So is, under
+// AnyRetry, the last token but one of a session that is not bound, though its client
+// may have a secret.
 func (i *Issuer) introspect(w http.ResponseWriter, r *http.Request) error {
 	form, c, err := i.request(w, r)
 	switch {
