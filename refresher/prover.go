@@ -219,7 +219,7 @@ func nonceOf(header http.Header) string {
 // why. A second is taken off, since Date has no fractions and a proof of the future
 // is refused where one that is a second old is not.
 func timeOf(header http.Header, used time.Duration, sent, received time.Time) (ahead time.Duration, other bool) {
-	ahead, took, ok := offset(header, sent, received)
+	ahead, _, ok := offset(header, sent, received)
 	ahead -= time.Second
-	return ahead, ok && (ahead-used).Abs() > 3*time.Second/2+took/2
+	return ahead, ok && (ahead-used).Abs() > 3*time.Second/2
 }

@@ -284,7 +284,7 @@ func TestTenThousandCallsWithANonceThatChanges(t *testing.T) {
 // A clock that is wrong costs one request at each server that looks at "iat": what
 // time it is there stands in its refusal.
 func TestProofsOfAWrongClock(t *testing.T) {
-	for name, wrong := range map[string]time.Duration{"an hour ahead": time.Hour, "an hour behind": -time.Hour, "two seconds ahead": 2 * time.Second} {
+	for name, wrong := range map[string]time.Duration{"an hour ahead": time.Hour, "an hour behind": -time.Hour, "a little ahead": 1200 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			b := newBoundService(false)
 			server := serve(t, b)
@@ -507,6 +507,7 @@ func TestARefusedProofStartsNoRefresh(t *testing.T) {
 	for _, reason := range []jwterrors.Reason{jwterrors.ProofInvalid, jwterrors.ProofNonceRequired} {
 		before := len(b.requests("/api"))
 		b.hookCall(func(w http.ResponseWriter, r *http.Request) bool {
+			w.Header()["Date"] = nil // which a client may find to be another than its own by chance
 			jwterrors.Responder{}.Respond(w, r, reason)
 			return true
 		})
@@ -517,7 +518,7 @@ func TestARefusedProofStartsNoRefresh(t *testing.T) {
 			assert.Equal(t, reason, jwterrors.FromResponse(resp).Reason, "the answer can be read")
 			resp.Body.Close()
 		}
-		assert.Len(t, b.requests("/api"), before+3, "there is no other proof to make: no nonce came, and the clocks agree")
+		assert.Len(t, b.requests("/api"), before+3, "there is no other proof to make: no nonce came, and no time")
 	}
 	assert.Zero(t, b.refreshes.Load())
 }
@@ -758,7 +759,7 @@ func TestHostileNonces(t *testing.T) {
 					values = []string{fmt.Sprint("nonce-", count.Add(1))}
 				}
 				w.Header()["Dpop-Nonce"] = values
-				if calls.Load() == 2 {
+				if calls.Load() == 2 && c.sent == 2 {
 					p, err := dpop.Read(r.Header.Get("Dpop"), dpop.Algorithms)
 					if assert.NoError(t, err) && c.nonce != nil {
 						assert.Equal(t, c.nonce[0], p.Nonce)
@@ -773,6 +774,14 @@ func TestHostileNonces(t *testing.T) {
 			assert.Equal(t, jwterrors.ProofNonceRequired, jwterrors.FromResponse(resp).Reason)
 			resp.Body.Close()
 			assert.Equal(t, c.sent, calls.Load())
+			calls.Store(1)
+			_, err = get(t.Context(), tr.Client(), server.URL+"/api")
+			require.NoError(t, err)
+			if c.nonce == nil {
+				assert.EqualValues(t, 3, calls.Load())
+			} else {
+				assert.EqualValues(t, 2, calls.Load(), "what is known already is nothing new")
+			}
 			calls.Store(0)
 			assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.ProofNonceRequired)
 			assert.Equal(t, c.sent, calls.Load())
