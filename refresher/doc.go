@@ -39,9 +39,10 @@
 // A 401 whose reason can be cured by a new token starts a refresh, and the
 // request is sent once more if its body is empty, has a GetBody, or was not asked
 // for by the server (see Config.ExpectContinue). A second 401 is the caller's. So
-// is every 401 that a new token cannot cure: a wrong audience or issuer, a
-// stronger login that is required (RFC 9470), and a token that is not valid yet,
-// which a newer one would be even less.
+// is every 401 that a new token cannot cure: a wrong audience or issuer, a proof that
+// is not right, and a token that is not valid yet, which a newer one would be even
+// less. Where a stronger login is required (RFC 9470), Config.StepUp has the user log
+// in and the request is sent once more; without it, that 401 is the caller's too.
 //
 // # What the caller gets when no new token comes
 //
@@ -85,6 +86,51 @@
 // token in an error or a log beyond its first 20 characters.
 //
 // A Transport serves one session. Use one for each user and for each API.
+//
+// # Proof of possession
+//
+// With Config.Proof the tokens are bound to a key (DPoP, RFC 9449), and who steals them
+// can do nothing with them. Every call of the issuer and every request with a bound
+// token carries a proof of its own, for that one try:
+//
+//	key, err := refresher.LoadDPoPKey(filepath.Join(dir, "dpop.pem"))
+//	...
+//	t, err := refresher.New(refresher.Config{AuthURL: ..., Origins: ..., Proof: key})
+//
+// What RFC 9449 and RFC 9470 say of clients, and the tests that show it:
+//
+//	4.2    typ, alg, jwk without private members, a jti for each, htm, iat, ath, nonce.
+//	       TestAProofSaysWhatItIsFor
+//	4.2 htu The URL as it is sent, without query and fragment.
+//	       TestTheURLOfAProofIsTheOneThatIsSent TestRedirectsWithProofs
+//	4.3 iat By the clock of who judges it: a clock that is wrong costs one request.
+//	       TestProofsOfAWrongClock TestAClockThatIsPutRight
+//	5      Proofs at the token endpoint, the same key for each refresh. An answer that binds nothing
+//	       is refused, unless InsecureAllowBearer is set; tokens of before are used.
+//	       TestTheLoopWithProofs TestNewTokensAreBoundToTheKey TestASessionFromBeforeTheKeyIsNotEnded
+//	5 key  Another key cannot refresh; the tokens are kept, and a person must mend it.
+//	       TestAnotherKeyCannotRefresh TestASessionGoesOnWithItsKey TestAKeyThatFails
+//	7.1    "Authorization: DPoP" and a proof for each request, retry and hop; other origins get neither.
+//	       TestTheLoopWithProofs TestRedirectsWithProofs TestARefreshWithProofsHappensOnce
+//	7.2    A bound token is never sent as Bearer, nor one of the other kind as DPoP.
+//	       TestNewTokensAreBoundToTheKey
+//	8      use_dpop_nonce at the token endpoint costs one request, and is no failure.
+//	       TestANonceCostsOneRequest TestANonceAtATokenEndpoint TestHostileNonces
+//	8.1    A nonce that does not keep to the syntax is none.
+//	       TestHostileNonces
+//	8.2    A nonce of any answer is used from then on, for its origin, and for issuer and API apart.
+//	       TestANonceOfAnyAnswerIsUsed TestTenThousandCallsWithANonceThatChanges
+//	9      The same at an API, where the body can be sent again.
+//	       TestWhichBodiesAreSentAgainForANonce TestANonceCostsOneRequest
+//	10     dpop_jkt is DPoPKey.Thumbprint; the exchange of a code is under the key with DPoPKey.Transport.
+//	       TestAClientOfAKey
+//	11.1   No proof is sent twice; where net/http did so by itself, there is another one.
+//	       TestTheLoopWithProofs TestAProofThatWentOutTwice
+//	keys   What is private is in no form that is printed or logged, and in no file that others may use.
+//	       TestPrintingAKeyShowsNothingPrivate TestAKeyFileIsMadeOnceAndReadAgain TestEightProcessesMakeOneKey
+//	RFC 9470 A stronger login, once for all who need it, and the request once more.
+//	       TestARequestIsRepeatedAfterAStrongerLogin TestOneLoginForAllWhoNeedTheSame
+//	       TestDifferentNeedsHaveTheirTurns TestALoginThatDoesNotHelp
 //
 // # Coming from Alamofire
 //

@@ -14,13 +14,16 @@ import (
 	"github.com/tokenloop/tokenloop/refresher"
 )
 
-// The package comment says what of Alamofire's AuthenticationInterceptor holds and
-// what differs, and names the tests that show it.
+// The package comment says what of RFC 9449 and of Alamofire's AuthenticationInterceptor
+// holds and what differs, and names the tests that show it.
 func TestTheTableNamesTestsThatExist(t *testing.T) {
 	doctables.Check(t, 12, map[string][]string{
 		"# Coming from Alamofire": {
 			"adapt", "no credential", "requiresRefresh", "didRequest", "isRequest", "queue", "retry", "failure",
 			"new credential", "excessive", "other hosts",
+		},
+		"# Proof of possession": {
+			"4.2", "4.2 htu", "4.3 iat", "5", "5 key", "7.1", "7.2", "8", "8.1", "8.2", "9", "10", "11.1", "keys", "RFC 9470",
 		},
 	})
 }
