@@ -46,8 +46,9 @@
 //	errors         Holds: *oauth2.RetrieveError with Response.StatusCode and ErrorCode. Differs: without
 //	               the description and the body; and every error has a reason.
 //	               TestErrorTypes TestWhatTheTokenEndpointAnswers TestWhatATokenSourceFailsWith
-//	token type     Holds for Bearer in any case. Differs: others are refused, not sent without their proof.
-//	               TestTheTokenType
+//	token type     Holds for Bearer in any case. Differs: DPoP is sent with its proof, where there is a key;
+//	               others are refused, not sent without a proof.
+//	               TestTheTokenType TestEverythingUnderOneKey
 //	401            Differs: one refresh and one retry; there it is handed to the caller.
 //	               TestARefusedToken TestEachSourceRenews
 //	waiting        Holds: one refresh for all. Differs: each waits as long as its own context allows; there

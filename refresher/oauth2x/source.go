@@ -58,7 +58,8 @@ type RefreshGrant struct {
 
 	// Client makes the calls. Nil means one on http.DefaultTransport. Unless it
 	// has a CheckRedirect, redirects are not followed: they would take the
-	// refresh token along.
+	// refresh token along. Where refresher.Config.Proof is set, its Transport is
+	// DPoPKey.Transport of the same key.
 	Client *http.Client
 
 	// InsecureAllowHTTP allows plain http for the token endpoint, on which

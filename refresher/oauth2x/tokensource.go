@@ -1,6 +1,7 @@
 package oauth2x
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -17,7 +18,9 @@ import (
 //
 // The tokens have no refresh token, since two who use one end the session. Their
 // Extra knows "scope". They are secret, and no Origins guard where they go: hand
-// the TokenSource to clients of those origins alone.
+// the TokenSource to clients of those origins alone. A token that is bound to a key
+// (refresher.Config.Proof) needs proofs: the client's transport goes through
+// DPoPKey.Transport of that key, below an oauth2.Transport.
 //
 // t keeps the token and knows when it is due. Around it, ReuseTokenSource, and
 // NewClient, which uses it, would go on giving out a token until 10 seconds before
@@ -40,7 +43,7 @@ func (s *transportSource) Token() (*oauth2.Token, error) {
 	if err != nil {
 		return nil, refusal(err)
 	}
-	token := &oauth2.Token{AccessToken: tokens.AccessToken, TokenType: "Bearer", Expiry: tokens.Expiry}
+	token := &oauth2.Token{AccessToken: tokens.AccessToken, TokenType: cmp.Or(tokens.TokenType, "Bearer"), Expiry: tokens.Expiry}
 	if tokens.Scope != "" {
 		token = token.WithExtra(map[string]any{"scope": tokens.Scope})
 	}
