@@ -39,6 +39,11 @@
 //	POST   /auth/introspect            RFC 7662
 //	GET    /auth/.well-known/oauth-authorization-server  RFC 8414, at the root of the host too
 //
+// And with a StatusList:
+//
+//	GET    /auth/status-list              which access tokens are revoked (draft-ietf-oauth-status-list)
+//	GET    /auth/status-list/aggregation  the URL of that, in the list that the draft has for several
+//
 // The user's consent to a code is asked for on the caller's own page, which then
 // calls [Issuer.GrantCode]. This is no OpenID provider: there are no ID tokens, and
 // no openid-configuration.
@@ -176,6 +181,7 @@
 // a Feed of sqlstore or redisstore and each service runs one into the Denylist of its
 // Middleware. Its MaxAge is how long a service goes on when it cannot hear of logouts;
 // after that it answers 503. Let the feeds of issuers run too: they remove what is over.
+// Services that can have no feed read the status list: see below.
 //
 // What to watch:
 //
@@ -193,6 +199,73 @@
 //	OnFailure                       of the refresher: after AUTH_PAUSED a person must mend something
 //
 // What each reason means is in the package [github.com/tokenloop/tokenloop/errors].
+//
+// # Status list
+//
+// With [Config.StatusList] each access token names an entry of a list, a bit, and who
+// verifies it fetches the list now and then and looks (Token Status List,
+// draft-ietf-oauth-status-list-21, which is not an RFC yet): services of other
+// organisations, whatever they are written in, and those without access to the store.
+// The package middleware does so with NewStatusList. A feed is quicker (milliseconds
+// and not half a minute) and exact, and to be preferred where it can be had.
+//
+// Nothing is allotted or stored. SHA-256 of "sid", a zero byte and the session's ID
+// begins with four numbers of 32 bits, which modulo Size are the entries of the session
+// ("jti" and the token's ID, where there is no session). A token gets the first of the
+// four that is not set, and a denial sets all four until the last token has expired.
+// So two sessions can share an entry. When one of them is revoked, the live token of the
+// other is refused too, with AUTH_TOKEN_INVALIDATED, and its client refreshes: the next
+// token has another of the four entries, and keeps off one that was set for as long as
+// a list that has it can count anywhere. One refresh too many is all that comes of it.
+// This is how often, with tokens of 15 minutes, and how likely a session has all its
+// entries set, so that its tokens are refused until others are over:
+//
+//	Size                 revocations       tokens that are refused    all four
+//	                                       once in their life         are set
+//	1,048,576 (default)  1,000 a day       0.004 %                    1e-15
+//	1,048,576            1 a second        0.34 %                     6e-8
+//	4,194,304            1 a second        0.09 %                     3e-10
+//	16,777,216           1 a second        0.02 %                     1e-12
+//	16,777,216           10 a second       0.21 %                     1e-8
+//
+// A verifier needs a bit an entry in memory (128 KB for the default), and fetches some
+// 300 bytes of an empty list, 7 KB with 420 revocations in it, 30 KB with 4,200, less
+// with gzip. It is signed when it has changed, at most once a second, and when half of
+// its Lifetime is over. The list tells everybody how many sessions were revoked in the
+// last hour or so, and nothing else; who has seen a token can see later that it, or one
+// that shares its entry, was revoked.
+//
+// A session ends in the list by logout, replay, [Issuer.RevokeSession] and
+// [Issuer.RevokeSubject]. What a feed is told by others than the Issuer is there by the
+// ID of a session alone: see [StatusList.DenyToken] and [StatusList.DenySubject]. With
+// several processes, or sessions that outlive a restart, run a Feed whose Mirror is the
+// list, beside the one for the Middleware of the same process:
+//
+//	list, err := issuer.NewStatusList(issuer.StatusListConfig{MaxAge: time.Minute})
+//	feed, err := sqlstore.NewFeed(sqlstore.FeedConfig{DB: db, Dialect: sqlstore.PostgreSQL, Mirror: list})
+//	iss, err := issuer.New(issuer.Config{StatusList: list, Denylist: feed, ...})
+//	go feed.Run(ctx)
+//
+// Verifiers must know the list before tokens do not pass without one: set StatusList
+// first, and have them ask for it when AccessTTL has passed.
+//
+// # draft-ietf-oauth-status-list, rule by rule
+//
+//	4.1    bits from the least significant one on, compressed as zlib: TestALogoutIsInTheStatusList.
+//	       Not at the highest level, which is recommended: it takes seconds
+//	5.1    typ, sub, iat, exp, ttl and status_list, signed with the key of access tokens:
+//	       TestALogoutIsInTheStatusList, TestAStatusListIsNoAccessToken
+//	6.2    "status" with idx and uri in each access token: TestALogoutIsInTheStatusList,
+//	       TestWhatIsDeniedIsInTheStatusList
+//	7      0 is valid, 1 is revoked; nothing is suspended: TestALogoutIsInTheStatusList
+//	8.1    GET; browsers of other origins by Config.Origins: TestTheStatusListOverHTTP
+//	8.2    the media type, the coding gzip, caching: TestTheStatusListOverHTTP
+//	8.4    lists of the past are not kept, 501: TestTheStatusListOverHTTP
+//	9      an aggregation, named by the metadata: TestTheStatusListOverHTTP
+//	13.3   two tokens with one entry are intended, and found harmless: TestHowOftenTokensMeet,
+//	       TestATokenDoesNotGetAnEntryThatIsSet
+//	13.7   ttl and exp; signed no more often than it changes: TestHowOftenTheStatusListIsSigned,
+//	       TestAStatusListThatCannotBeSigned, TestAStatusListThatIsAMirror
 //
 // # RFC 6749 and RFC 7636, rule by rule
 //

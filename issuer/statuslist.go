@@ -16,7 +16,7 @@ import (
 // issuer of one process.
 type StatusListConfig struct {
 	// Size is the number of entries: a power of two from 65,536 to 16,777,216.
-	// Zero means 4,194,304. A change of it takes the tokens of before out of the
+	// Zero means 1,048,576. A change of it takes the tokens of before out of the
 	// list, so that those which were revoked are refused no more. The package
 	// documentation says what it costs and how often two tokens meet.
 	Size int
@@ -73,7 +73,7 @@ var _ Mirror = (*StatusList)(nil)
 const (
 	leastEntries   = 1 << 16
 	mostEntries    = 1 << 24
-	defaultEntries = 1 << 22
+	defaultEntries = 1 << 20
 )
 
 // fullAt is the part of the entries that can be set. A token of which all four are

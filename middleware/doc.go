@@ -55,8 +55,8 @@
 //     was used before cannot be known now.
 //  10. AUTH_TOKEN_PAYLOAD_INVALID, AUTH_TOKEN_USER_KEY_INVALID: the user key, where
 //     Config has a rule for it.
-//  11. AUTH_TOKEN_INVALIDATED: it was revoked. AUTH_STORE_UNAVAILABLE: whether it
-//     was cannot be known now.
+//  11. AUTH_TOKEN_INVALIDATED: it was revoked, by what Revocations or the issuer's
+//     StatusList say. AUTH_STORE_UNAVAILABLE: whether it was cannot be known now.
 //  12. The caller's own check, with its reason or AUTH_TOKEN_GENERIC_ERROR.
 //
 // Tokens that passed the checks 2 to 8 twice are remembered, in a bounded cache, for
@@ -79,6 +79,51 @@
 // any place, nor in [Middleware.Verify], which has no request, and one whose "cnf"
 // has a member that is not known here does not pass at all. Tokens that are bound to
 // nothing pass unless [DPoP].Required is set. They pay nothing for this.
+//
+// # Revocation
+//
+// A token is good until it expires, unless somebody is asked. What there is to ask, all
+// of it in memory, so that no request waits for a network:
+//
+//	Denylist, alone            one process, which is told of logouts by its issuer
+//	Denylist with a feed       services that share a Redis or a database with the issuer
+//	StatusList                 services elsewhere: a signed list, fetched over HTTP, about half a minute old
+//
+// A StatusList is that of one issuer, and a token names its entry in it: see
+// [NewStatusList].
+//
+//	keys := middleware.JWKS("https://id.example.com/.well-known/jwks.json", middleware.JWKSOptions{})
+//	auth, err := middleware.New(middleware.Config{
+//		Keys: keys, Issuer: "https://id.example.com", Audience: []string{"orders"},
+//		StatusList: middleware.NewStatusList("https://id.example.com/auth/status-list", keys, middleware.StatusListOptions{}),
+//	})
+//
+// # draft-ietf-oauth-status-list, rule by rule
+//
+// What is made of a Token Status List (version 21 of the draft), as a JWT.
+//
+//	4.1   entries of 1, 2, 4 and 8 bits, from the least significant one on, as zlib:
+//	      TestTheVectorsOfTheDraft FuzzStatusList
+//	4.2   "bits" and "lst", and nothing unpacked beyond a limit:
+//	      TestListsThatAreRefused TestAListOverTCP
+//	5.1   the type, the signature, "sub", "iat", "exp", "ttl":
+//	      TestListsThatAreRefused
+//	6.2   "idx" and "uri" of a token, which must be the list of its issuer:
+//	      TestTheStatusOfAToken TestTheListsOfSeveralIssuers
+//	7     what is not 0 is refused:
+//	      TestTheVectorsOfTheDraft
+//	8.1   GET, with the media type; nothing is fetched that a token names:
+//	      TestAListOverTCP TestTheStatusOfAToken
+//	8.3   the token itself is judged before; an entry that is not there is refused:
+//	      TestTheStatusOfAToken TestTheVectorsOfTheDraft
+//	11.3  the keys are those of the caller's source, and may change:
+//	      TestTheKeysOfAListChange
+//	11.4  redirects within the origin alone:
+//	      TestAnswersThatAreNoList
+//	11.5  what "ttl" asks for is kept within bounds:
+//	      TestTheLeastTimeBetweenFetches TestTheListIsFetchedByItsTTL
+//	13.7  a list counts until "exp" and MaxStale, and no older one replaces it:
+//	      TestAnOutageOfTheList TestAListThatIsConfirmed TestAListThatIsOlder
 //
 // # What is left to the caller
 //
