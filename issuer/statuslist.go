@@ -23,7 +23,7 @@ type StatusListConfig struct {
 
 	// TTL is for how long a verifier may use the list before it asks for a newer
 	// one ("ttl"), in whole seconds, and so about the longest that a revoked token
-	// is still accepted. Zero means 30 seconds.
+	// is still accepted; a cache between them may add as much. Zero means 30 seconds.
 	TTL time.Duration
 
 	// Lifetime is for how long a list counts after it was signed ("exp"), in whole

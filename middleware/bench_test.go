@@ -18,6 +18,8 @@ func BenchmarkHandler(b *testing.B) {
 	next := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	document := jwkSet(jwk(&rsaKey().PublicKey, object{"kid": "r"}), jwk(&ecKey.PublicKey, object{"kid": "e"}), jwk(edKey.Public(), object{"kid": "d"}))
 	local := middleware.LocalJWKS(func() []byte { return document })
+	listed := newLister()
+	listed.revoke()
 	two := func(c *middleware.Config) {
 		c.Issuers = []middleware.Issuer{{Issuer: "b", Audience: []string{"b"}, Keys: middleware.HS256(random(32))}}
 	}
@@ -27,6 +29,8 @@ func BenchmarkHandler(b *testing.B) {
 		token string
 	}{
 		{"HS256 seen before", newAuth(b), good()},
+		{"ES256 seen before, with a status list", listed.auth(b), listed.at(5)},
+		{"ES256 seen before", newAuth(b, func(c *middleware.Config) { c.Keys = listed.keySource() }), listed.at(5)},
 		{"RS256 seen before", withKeys(b, local), sign(jwt.SigningMethodRS256, rsaKey(), object{"alg": "RS256", "kid": "r"}, claims())},
 		{"HS256", newAuth(b, uncached), good()},
 		{"HS256 of two issuers", newAuth(b, uncached, two), good()},

@@ -88,7 +88,8 @@ func (l *lister) revoke(entries ...int) {
 }
 
 func (l *lister) keySource() middleware.KeySource {
-	return middleware.LocalJWKS(func() []byte { return jwkSet(l.jwk()) })
+	document := jwkSet(l.jwk())
+	return middleware.LocalJWKS(func() []byte { return document })
 }
 
 func (l *lister) statusList(change ...func(*middleware.StatusListOptions)) *middleware.StatusList {
