@@ -280,7 +280,7 @@ func (s *StatusList) fetch(now time.Time, last *statusState) (*statusState, erro
 		next.statuses, next.etag = last.statuses, last.etag
 	} else {
 		if next.statuses, err = s.read(ctx, document, now.Add(time.Since(began))); err != nil {
-			return nil, fmt.Errorf("GET from %s: %w", host(s.url), err)
+			return nil, fmt.Errorf("GET from %s: %s", host(s.url), cause(err)) // whose reason is not the token's
 		}
 		if next.etag = resp.Header.Get("ETag"); len(next.etag) > maxETag {
 			next.etag = ""

@@ -294,6 +294,7 @@ func TestListsThatAreRefused(t *testing.T) {
 			err := verify(auth, l.at(0))
 			unknownStatus(t, err)
 			assert.ErrorContains(t, err, c.want)
+			assert.NotErrorIs(t, err, jwterrors.TokenSignatureInvalid, "which a token would be refused for")
 			assert.Contains(t, log.String(), "fetch the status list")
 			assert.NotContains(t, log.String(), "/auth/status-list")
 		})
@@ -314,7 +315,7 @@ func TestAnswersThatAreNoList(t *testing.T) {
 		{"404", http.NotFound},
 		{"500", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }},
 		{"304 without being asked", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }},
-		{"another host", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.example/", 302) }},
+		{"another host", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.example/", http.StatusFound) }},
 		{"a panic", func(http.ResponseWriter, *http.Request) { panic("client") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -464,6 +465,27 @@ func TestAListThatIsConfirmed(t *testing.T) {
 		}
 		time.Sleep(6 * time.Minute) // it is confirmed to the end, and then fetched in whole
 		unknownStatus(t, verify(auth, l.at(1)))
+	})
+}
+
+// A validator that stays the same while the list is signed anew confirms no list
+// beyond its end.
+func TestAValidatorThatOutlivesItsList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLister()
+		l.fail(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("ETag", `"of what is in it"`)
+			if r.Header.Get("If-None-Match") != "" {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			_, _ = w.Write([]byte(l.list(listClaims(1, deflated([]byte{1})).with("exp", time.Now().Unix()+60))))
+		})
+		auth := l.auth(t)
+		for range 100 {
+			require.NoError(t, verify(auth, l.at(1)))
+			time.Sleep(10 * time.Second)
+		}
 	})
 }
 
