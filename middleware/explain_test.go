@@ -399,7 +399,7 @@ func TestExplainSaysWhichKey(t *testing.T) {
 		e := agree(t, auth, b.token())
 		assert.Equal(t, []middleware.ExplainedKey{{ID: "b", Algorithm: "ES256"}}, e.Keys)
 		assert.Equal(t, "5m0s", e.KeySetAge)
-		assert.Equal(t, "ES256, ES384, ES512, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512", check(t, e, "algorithm").Expected)
+		assert.Equal(t, "ES256, ES384, ES512, Ed25519, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512", check(t, e, "algorithm").Expected)
 		assert.Equal(t, `"b" for ES256; fetched 5m0s ago, with 2 keys in all`, check(t, e, "key").Found)
 
 		e = auth.Explain(t.Context(), newNamed("c").token())
