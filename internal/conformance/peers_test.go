@@ -205,6 +205,9 @@ func serve(t *testing.T, folder, script string, args ...string) string {
 		_ = node.Wait()
 	})
 	url, err := bufio.NewReader(stdout).ReadString('\n')
-	require.NoError(t, err, stderr.String())
+	if err != nil {
+		_ = node.Wait() // has written it all then
+		t.Fatalf("%s: %v: %s", script, err, stderr.String())
+	}
 	return strings.TrimSpace(url)
 }
