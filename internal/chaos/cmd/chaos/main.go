@@ -133,7 +133,7 @@ func (o *world) endure(ctx context.Context, opt options, faults []fault, out io.
 	watchers.Go(func() { fail(o.watchKeys(watching)) })
 	for n := range opt.clients {
 		rng := rand.New(rand.NewPCG(opt.seed, uint64(n)+1))
-		p := &pairing{world: o, person: by, rng: rng}
+		p := &holder{world: o, person: by, rng: rng}
 		switch n % 10 {
 		case 8:
 			clients.Go(func() { p.steal(working) })

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	jwterrors "github.com/tokenloop/tokenloop/errors"
@@ -11,15 +12,15 @@ import (
 // apart is how far the clocks of two servers are apart at most, and a little more.
 const apart = 2*maxClock + 200*time.Millisecond
 
-// A pairing is what a thief and a racer have in common: a session of their own.
-type pairing struct {
+// A holder has a session of its own and no refresher: a thief, or one who races.
+type holder struct {
 	*world
 	person
 	rng *rand.Rand
 }
 
 // begin logs in, however long it takes.
-func (p *pairing) begin(ctx context.Context) pair {
+func (p *holder) begin(ctx context.Context) pair {
 	for ctx.Err() == nil {
 		got, err := p.login(ctx, p.url())
 		if err == nil {
@@ -34,7 +35,7 @@ func (p *pairing) begin(ctx context.Context) pair {
 
 // rotate is a refresh by who the session belongs to, repeated with one key until it
 // is answered.
-func (p *pairing) rotate(ctx context.Context, from pair) pair {
+func (p *holder) rotate(ctx context.Context, from pair) pair {
 	key := p.key()
 	for ctx.Err() == nil {
 		got, err := p.refresh(ctx, p.url(), from.Refresh, key)
@@ -51,7 +52,7 @@ func (p *pairing) rotate(ctx context.Context, from pair) pair {
 }
 
 // key draws a retry key.
-func (p *pairing) key() string {
+func (p *holder) key() string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 	key := make([]byte, 26)
 	for i := range key {
@@ -63,7 +64,7 @@ func (p *pairing) key() string {
 // steal plays both the owner of a session and a thief who has an old refresh token
 // of it, until ctx is done. The thief comes when the grace is over, or with a token
 // of two generations ago, and is to be found out: then the session is over for both.
-func (p *pairing) steal(ctx context.Context) {
+func (p *holder) steal(ctx context.Context) {
 	for ctx.Err() == nil {
 		stolen := p.begin(ctx)
 		current := p.rotate(ctx, stolen)
@@ -90,7 +91,7 @@ func (p *pairing) steal(ctx context.Context) {
 
 // replay presents an old refresh token until there is an answer, which is to be that
 // it was used before.
-func (p *pairing) replay(ctx context.Context, token, key string) bool {
+func (p *holder) replay(ctx context.Context, token, key string) bool {
 	for ctx.Err() == nil {
 		_, err := p.refresh(ctx, p.url(), token, key)
 		switch why := jwterrors.ReasonOf(err); {
@@ -109,7 +110,7 @@ func (p *pairing) replay(ctx context.Context, token, key string) bool {
 }
 
 // over sees to it that the session has ended for its owner, too.
-func (p *pairing) over(ctx context.Context, token string) bool {
+func (p *holder) over(ctx context.Context, token string) bool {
 	for ctx.Err() == nil {
 		_, err := p.refresh(ctx, p.url(), token, "")
 		switch why := jwterrors.ReasonOf(err); {
@@ -127,35 +128,26 @@ func (p *pairing) over(ctx context.Context, token string) bool {
 // race refreshes one session from several processes at once, at both servers, until
 // ctx is done: they share one retry key, as processes with one store do. All who are
 // answered get the same successor.
-func (p *pairing) race(ctx context.Context) {
+func (p *holder) race(ctx context.Context) {
 	current := p.begin(ctx)
 	for key := p.key(); ctx.Err() == nil; {
 		var got [4]pair
 		var errs [4]error
-		done := make(chan struct{})
+		var all sync.WaitGroup
 		for i := range got {
-			go func() {
-				defer func() { done <- struct{}{} }()
-				server := p.url()
-				if s := p.servers[i%2].server.Load(); s != nil && i < 3 {
-					server = s.URL
-				}
-				got[i], errs[i] = p.refresh(ctx, server, current.Refresh, key)
-			}()
+			server := p.url()
+			if s := p.servers[i%2].server.Load(); s != nil && i < 3 {
+				server = s.URL
+			}
+			all.Go(func() { got[i], errs[i] = p.refresh(ctx, server, current.Refresh, key) })
 		}
-		for range got {
-			<-done
-		}
+		all.Wait()
 		next := current
-		for i := range got {
-			if errs[i] == nil {
-				if next.Refresh != current.Refresh && got[i].Refresh != next.Refresh && got[i].Refresh != current.Refresh {
-					p.violate("one refresh token was answered with two successors")
-				}
-				if got[i].Refresh != current.Refresh {
-					next = got[i]
-				}
-			} else if why := jwterrors.ReasonOf(errs[i]); !harmless[why] && ctx.Err() == nil {
+		for i, err := range errs {
+			switch why := jwterrors.ReasonOf(err); {
+			case err == nil && got[i].Refresh != current.Refresh: // the witness knows that there is only one
+				next = got[i]
+			case err != nil && !harmless[why] && ctx.Err() == nil:
 				p.violate("somebody has a valid session, and its refreshes fail: %v", why)
 			}
 		}
