@@ -147,9 +147,6 @@ func (c *cache) put(e *entry, now time.Time) {
 	if r.shared != nil {
 		e.size += sharedSize
 	}
-	if r.confirmation != nil {
-		e.size += boundSize
-	}
 	if e.size > c.most/16 {
 		return
 	}

@@ -22,7 +22,7 @@ func recordOf(i int, expires time.Time) *record {
 // What the cache holds is bounded in bytes, whatever passes through it.
 func TestTheCacheIsBounded(t *testing.T) {
 	now := time.Now()
-	for name, length := range map[string]int{"ordinary tokens": 470, "long tokens": 8000} {
+	for name, length := range map[string]int{"ordinary tokens": 470, "bound tokens": 471, "long tokens": 8000} {
 		t.Run(name, func(t *testing.T) {
 			const size = 4 << 20
 			c := newCache(size)
@@ -31,7 +31,11 @@ func TestTheCacheIsBounded(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			tail := strings.Repeat("x", length)
 			for i := range 50_000 {
-				c.put(&entry{hash: c.hash(tail + strconv.Itoa(i)), token: tail + strconv.Itoa(i), record: recordOf(i, now.Add(time.Hour))}, now)
+				r := recordOf(i, now.Add(time.Hour))
+				if name == "bound tokens" {
+					r.confirmation = &confirmation{key: strings.Repeat("k", 43), certificate: strings.Repeat("c", 43)}
+				}
+				c.put(&entry{hash: c.hash(tail + strconv.Itoa(i)), token: tail + strconv.Itoa(i), record: r}, now)
 				require.LessOrEqual(t, c.used, c.most)
 			}
 			runtime.GC()

@@ -20,9 +20,6 @@ type confirmation struct {
 	wrong       error  // why nobody can have what the token is bound to
 }
 
-// boundSize is what a confirmation takes in the cache, in bytes.
-const boundSize = 256
-
 // readConfirmation reads a "cnf". What it does not understand is never left out:
 // the token is bound to something else then.
 func readConfirmation(raw json.RawMessage) *confirmation {
