@@ -65,6 +65,20 @@ func TestTheChallengesOfDPoP(t *testing.T) {
 	assert.Equal(t, both.Challenge(jwterrors.TokenMissing), w.Header().Get("WWW-Authenticate"), "without a request")
 }
 
+// What is wrong with a certificate is no matter of DPoP at an OAuth endpoint either.
+func TestTheCodesOfBindingsAtAnOAuthEndpoint(t *testing.T) {
+	for want, err := range map[string]error{
+		"invalid_dpop_proof": jwterrors.ProofInvalid,
+		"invalid_request":    &jwterrors.Error{Reason: jwterrors.ProofInvalid, Code: "invalid_token"},
+	} {
+		w := httptest.NewRecorder()
+		jwterrors.Responder{}.RespondOAuth(w, nil, err)
+		assert.Equal(t, 400, w.Code)
+		assert.Contains(t, w.Body.String(), `"error":"`+want+`"`)
+		assert.Equal(t, jwterrors.ProofInvalid, jwterrors.FromResponse(w.Result()).Reason, "the reason is the same")
+	}
+}
+
 // RFC 9449, Section 8: the nonce goes with the challenge that asks for it.
 func TestANonceCrossesTheWire(t *testing.T) {
 	wants := &jwterrors.Error{Reason: jwterrors.ProofNonceRequired, Nonce: "eyJ7S_zG.eyJH0-Z.HX4w-7v"}

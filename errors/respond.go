@@ -58,13 +58,14 @@ func (p Responder) Respond(w http.ResponseWriter, r *http.Request, err error) {
 
 // RespondOAuth answers like Respond, in the form of an OAuth endpoint: status
 // 400 for a bad grant or refresh token, and a JSON body with the members
-// "error" and "error_description" (RFC 6749, Section 5.2), and "reason" besides.
+// "error" and "error_description" (RFC 6749, Section 5.2), and "reason" besides. A
+// ProofInvalid that is no matter of DPoP (see [Error].Code) is an invalid_request.
 func (p Responder) RespondOAuth(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
 	status := e.answerStatus(true)
 	p.header(w.Header(), r, e, plain[e.Reason].challenge, status, "application/json")
 	code := e.Reason.OAuthCode()
-	if code == "" {
+	if code == "" || e.notOfDPoP() {
 		code = "invalid_request"
 		if status >= 500 {
 			code = "server_error"
