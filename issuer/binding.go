@@ -3,7 +3,6 @@ package issuer
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -70,7 +69,13 @@ func ofClaim(cnf json.RawMessage) (string, error) {
 			}
 		}
 	}
-	return "", refused(jwterrors.ProofInvalid, `the token's "cnf" is none of this issuer's`)
+	return "", misbound(errors.New(`the token's "cnf" is none of this issuer's`))
+}
+
+// misbound is a refusal for what something is bound to that is no matter of a proof
+// (RFC 8705, Section 3).
+func misbound(cause error) error {
+	return &jwterrors.Error{Reason: jwterrors.ProofInvalid, Code: "invalid_token", Err: cause}
 }
 
 // loginClient returns the client whose sessions begin at /login, or nil where it is
@@ -142,30 +147,40 @@ func (i *Issuer) rotation(s *Session, confidential bool) BoundRotation {
 	return ""
 }
 
-// heldBy reports whether a client that has proven binding may refresh s. A
-// confidential client has authenticated, which is what its refresh tokens are bound
+// heldBy says why a client that has proven binding may not refresh s, if it may not.
+// A confidential client has authenticated, which is what its refresh tokens are bound
 // to: its key and its certificate may be others by now (RFC 9449, Section 5; RFC
 // 8705, Section 4).
-func (s *Session) heldBy(binding string, confidential bool) bool {
-	return s.Confirmation == "" || s.Confirmation == binding || confidential && kind(s.Confirmation) == kind(binding)
+func (s *Session) heldBy(binding string, confidential bool) error {
+	switch {
+	case s.Confirmation == "" || s.Confirmation == binding || confidential && kind(s.Confirmation) == kind(binding):
+		return nil
+	case kind(s.Confirmation) == byKey:
+		return refused(jwterrors.ProofInvalid, "the session is bound to a key that was not proven")
+	}
+	return misbound(errors.New("the session is bound to another certificate"))
 }
 
 // certificate returns the thumbprint of the client certificate of r (RFC 8705,
 // Section 3.1).
 func (i *Issuer) certificate(r *http.Request) (string, error) {
-	var found *x509.Certificate
+	var der []byte
 	if i.c.ClientCertificate != nil {
 		var err error
-		if found, err = i.c.ClientCertificate(r); err != nil {
-			return "", &jwterrors.Error{Reason: jwterrors.ProofInvalid, Err: fmt.Errorf("issuer: ClientCertificate: %w", err)}
+		var reason jwterrors.Reason
+		switch der, err = i.c.ClientCertificate(ofConnection(r)); {
+		case errors.As(err, &reason) && reason != "":
+			return "", err
+		case err != nil:
+			return "", misbound(fmt.Errorf("issuer: ClientCertificate: %w", err))
 		}
 	} else if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
-		found = r.TLS.PeerCertificates[0]
+		der = r.TLS.PeerCertificates[0].Raw
 	}
-	if found == nil || len(found.Raw) == 0 {
-		return "", refused(jwterrors.ProofInvalid, "there is no client certificate")
+	if len(der) == 0 {
+		return "", misbound(errors.New("there is no client certificate"))
 	}
-	sum := sha256.Sum256(found.Raw)
+	sum := sha256.Sum256(der)
 	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
 }
 
@@ -179,9 +194,9 @@ func (i *Issuer) held(w http.ResponseWriter, r *http.Request, scheme, token stri
 	proven := strings.EqualFold(scheme, dpop.Scheme)
 	switch k, thumbprint, _ := strings.Cut(confirmation, ":"); {
 	case k != byKey && proven:
-		return refused(jwterrors.ProofInvalid, "the token came as DPoP, and is bound to no key")
+		return misbound(errors.New("the token came as DPoP, and is bound to no key"))
 	case k == byKey && i.proofs == nil:
-		return refused(jwterrors.ProofInvalid, "the token is bound to a key, and Config.DPoP is not set")
+		return misbound(errors.New("the token is bound to a key, and Config.DPoP is not set"))
 	case k == byKey && !proven:
 		return refused(jwterrors.ProofInvalid, "the token is bound to a key, and came as Bearer")
 	case k == byKey:
@@ -190,7 +205,7 @@ func (i *Issuer) held(w http.ResponseWriter, r *http.Request, scheme, token stri
 	case k == byCertificate:
 		own, err := i.certificate(r)
 		if err == nil && own != thumbprint {
-			err = refused(jwterrors.ProofInvalid, "the token is bound to another certificate")
+			err = misbound(errors.New("the token is bound to another certificate"))
 		}
 		return err
 	}

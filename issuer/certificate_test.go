@@ -14,6 +14,8 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,6 +97,7 @@ func TestTokensAreBoundToACertificate(t *testing.T) { // RFC 8705, Sections 3, 3
 		hold(c)
 		r := f.do("GET", "/auth/sessions", "", "Authorization", "Bearer "+login.str("access_token"))
 		assert.Equal(t, fmt.Sprint(401, jwterrors.ProofInvalid), fmt.Sprint(r.status, r.reason), name)
+		assert.Contains(t, r.header.Get("WWW-Authenticate"), `Bearer error="invalid_token"`, "which is no matter of DPoP")
 	}
 	assert.Equal(t, []issuer.EventKind{issuer.EventProofRefused, issuer.EventProofRefused}, f.kinds())
 	hold(own)
@@ -113,7 +116,7 @@ func TestTheSessionsOfAPublicClientAreBoundToItsCertificate(t *testing.T) { // R
 		hold(c)
 		assert.Equal(t, jwterrors.ProofInvalid, f.refresh(token).reason, name)
 		r := f.form("/token", "", "grant_type=refresh_token&client_id=mobile&refresh_token="+token)
-		assert.Equal(t, "400 invalid_dpop_proof", fmt.Sprint(r.status, " ", r.body["error"]), name)
+		assert.Equal(t, fmt.Sprint("400 invalid_request ", jwterrors.ProofInvalid), fmt.Sprint(r.status, " ", r.body["error"], " ", r.reason), name)
 	}
 	assert.Equal(t, before, must(f.store.Get(t.Context(), sid(t, login))))
 	hold(own)
@@ -150,7 +153,7 @@ func TestACertificateIsNeeded(t *testing.T) { // RFC 8705, Section 3.4
 
 func TestTheCertificateThatAProxyPassesOn(t *testing.T) { // RFC 8705, Section 6.5
 	own := newCertificate(t)
-	known := must(x509.ParseCertificate(own.Certificate[0]))
+	known := own.Certificate[0]
 	f := newFixture(t, func(c *issuer.Config) {
 		withOAuth(c)
 		mobile := c.Clients[1]
@@ -162,7 +165,11 @@ func TestTheCertificateThatAProxyPassesOn(t *testing.T) { // RFC 8705, Section 6
 			}
 			return mobile, nil
 		}
-		c.ClientCertificate = func(r *http.Request) (*x509.Certificate, error) {
+		c.ClientAddress = func(*http.Request) netip.Addr { return netip.MustParseAddr("203.0.113.7") }
+		c.ClientCertificate = func(r *http.Request) ([]byte, error) {
+			if !strings.HasPrefix(r.RemoteAddr, "127.0.0.1:") {
+				return nil, errors.New("the connection is not that of the proxy")
+			}
 			switch r.Header.Get("X-Test-Certificate") {
 			case "own":
 				return known, nil
@@ -170,8 +177,10 @@ func TestTheCertificateThatAProxyPassesOn(t *testing.T) { // RFC 8705, Section 6
 				return nil, errors.New("no PEM")
 			case "not verified":
 				return known, errors.New("its chain is not ours")
+			case "away":
+				return known, jwterrors.StoreUnavailable
 			case "empty":
-				return &x509.Certificate{}, nil
+				return []byte{}, nil
 			}
 			return nil, nil
 		}
@@ -179,9 +188,11 @@ func TestTheCertificateThatAProxyPassesOn(t *testing.T) { // RFC 8705, Section 6
 	r := f.do("POST", "/auth/login", loginBody, "X-Test-Certificate", "own")
 	require.Equal(t, 200, r.status, r.text)
 	assert.Equal(t, thumbprint(own), x5t(t, r), "a client that is looked up, at /login")
+	assert.Equal(t, "203.0.113.7", must(f.store.Get(t.Context(), sid(t, r))).Address)
 	for _, what := range []string{"", "broken", "not verified", "empty"} {
 		assert.Equal(t, jwterrors.ProofInvalid, f.do("POST", "/auth/login", loginBody, "X-Test-Certificate", what).reason, what)
 	}
+	assert.Equal(t, 503, f.do("POST", "/auth/login", loginBody, "X-Test-Certificate", "away").status, "an error that has a reason")
 	assert.Equal(t, true, f.do("GET", "/.well-known/oauth-authorization-server", "").body["tls_client_certificate_bound_access_tokens"])
 }
 

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -103,6 +104,20 @@ func isToken(s string) bool {
 	})
 }
 
+// connection is the key of the RemoteAddr that a request had before it was placed.
+type connection struct{}
+
+// ofConnection is the opposite of placed, for who asks which proxy a request is from.
+func ofConnection(r *http.Request) *http.Request {
+	address, placed := r.Context().Value(connection{}).(string)
+	if !placed {
+		return r
+	}
+	r = r.WithContext(r.Context())
+	r.RemoteAddr = address
+	return r
+}
+
 // placed returns r with the address of its client as RemoteAddr, which is where
 // everything else looks for it.
 func (i *Issuer) placed(r *http.Request) *http.Request {
@@ -110,7 +125,11 @@ func (i *Issuer) placed(r *http.Request) *http.Request {
 		return r
 	}
 	a := i.c.ClientAddress(r)
-	r = r.WithContext(r.Context()) // a copy: r is the caller's
+	ctx := r.Context()
+	if i.c.ClientCertificate != nil {
+		ctx = context.WithValue(ctx, connection{}, r.RemoteAddr)
+	}
+	r = r.WithContext(ctx) // a copy: r is the caller's
 	r.RemoteAddr = ""
 	if a.IsValid() {
 		r.RemoteAddr = netip.AddrPortFrom(a.Unmap().WithZone(""), 0).String()

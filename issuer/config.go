@@ -2,7 +2,6 @@ package issuer
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -90,13 +89,14 @@ type Config struct {
 	DPoP *DPoP
 
 	// ClientCertificate returns the certificate that the client of a request
-	// has proven to hold in its TLS handshake, or nil where there is none: for
-	// a service behind a proxy, which must overwrite what a client could send
-	// in its place. An error is answered with ProofInvalid. It matters for
-	// clients that are CertificateBound, and runs concurrently. Nil means that of
-	// the connection, which the tls.Config must ask for: RequestClientCert will
-	// do, since the certificate is no identity here (RFC 8705, Section 3).
-	ClientCertificate func(*http.Request) (*x509.Certificate, error)
+	// has proven to hold in its TLS handshake, as DER, or nil where there is
+	// none: for a service behind a proxy, such as a CertificateHeader of the
+	// package middleware. An error without a reason is a ProofInvalid. It matters
+	// for clients that are CertificateBound, and runs concurrently. Nil means
+	// that of the connection, which the tls.Config must ask for:
+	// RequestClientCert will do, since the certificate names nobody here (RFC
+	// 8705, Section 3).
+	ClientCertificate func(*http.Request) ([]byte, error)
 
 	// BoundSessions says how the refresh tokens rotate that a thief could not
 	// use (RFC 9700, Section 2.2.2): of sessions that are bound to a key or a
@@ -394,7 +394,7 @@ func New(c Config) (*Issuer, error) {
 		wrong("%w", err)
 	}
 	if c.Respond == nil {
-		c.Respond = jwterrors.Responder{}.Respond
+		c.Respond = c.responder().Respond
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -422,6 +422,15 @@ func New(c Config) (*Issuer, error) {
 	i.status, i.denier = newStatusPublisher(&c, c.publicURL()), newDenier(&c)
 	i.routes()
 	return i, nil
+}
+
+// responder returns what answers refused requests, and offers DPoP where it is taken
+// (RFC 9449, Section 7.1).
+func (c *Config) responder() jwterrors.Responder {
+	if c.DPoP == nil {
+		return jwterrors.Responder{}
+	}
+	return jwterrors.Responder{DPoPAlgorithms: strings.Join(c.DPoP.algorithms(), " "), DPoPRequired: c.DPoP.Required}
 }
 
 // publicURL returns the URL that clients know Prefix by, if c is in order.

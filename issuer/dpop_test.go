@@ -227,7 +227,7 @@ func TestAProofIsRequired(t *testing.T) { // RFC 9449, Section 5.2
 			for range 3 {
 				r := f.do("POST", "/auth/login", loginBody)
 				require.Equal(t, fmt.Sprint(401, jwterrors.ProofInvalid), fmt.Sprint(r.status, r.reason))
-				assert.Contains(t, r.header.Get("WWW-Authenticate"), `DPoP error="invalid_dpop_proof"`)
+				assert.Regexp(t, `^DPoP algs="ES256 [^"]*", error="invalid_dpop_proof"`, r.header.Get("WWW-Authenticate"))
 			}
 			assert.False(t, asked, "no password was looked at")
 			assert.Equal(t, []issuer.EventKind{issuer.EventProofRefused, issuer.EventProofRefused, issuer.EventProofRefused}, f.kinds())
@@ -567,10 +567,11 @@ func TestABoundTokenNeedsAProofAtTheIssuersRoutes(t *testing.T) { // RFC 9449, S
 		assert.Equal(t, slices.Repeat([]issuer.EventKind{issuer.EventProofRefused}, len(replies)), f.kinds())
 		for name, r := range replies {
 			assert.Equal(t, fmt.Sprint(401, jwterrors.ProofInvalid), fmt.Sprint(r.status, r.reason), c.method+c.path+" "+name)
-			assert.Contains(t, r.header.Get("WWW-Authenticate"), `DPoP error="invalid_dpop_proof"`)
+			assert.Regexp(t, `^DPoP algs="ES256 [^"]*", error="invalid_dpop_proof"`, r.header.Get("WWW-Authenticate"))
 		}
 		r := p.call(f, c.method, c.path, bearer.str("access_token"))
 		assert.Equal(t, jwterrors.ProofInvalid, r.reason, "a token that is bound to no key came as DPoP")
+		assert.Contains(t, r.header.Get("WWW-Authenticate"), `error="invalid_token"`)
 	}
 	all, err := f.store.List(t.Context(), "alice", f.now())
 	require.NoError(t, err)
@@ -601,7 +602,7 @@ func TestTheNoncesOfTheIssuer(t *testing.T) { // RFC 9449, Sections 8, 8.2, 9 an
 	for range 3 {
 		r := p.do(f, "POST", "/auth/login", loginBody)
 		require.Equal(t, fmt.Sprint(401, jwterrors.ProofNonceRequired), fmt.Sprint(r.status, r.reason))
-		assert.Contains(t, r.header.Get("WWW-Authenticate"), `DPoP error="use_dpop_nonce"`)
+		assert.Regexp(t, `^DPoP algs="ES256 [^"]*", error="use_dpop_nonce"`, r.header.Get("WWW-Authenticate"))
 		r = p.form(f, "/token", app, "grant_type=client_credentials")
 		require.Equal(t, "400 use_dpop_nonce", fmt.Sprint(r.status, " ", r.body["error"]), "to ask for a nonce takes nothing from a budget")
 		require.NotEmpty(t, r.header.Get("DPoP-Nonce"))

@@ -118,10 +118,11 @@ func (i *Issuer) refresh(ctx context.Context, r refreshRequest) (Tokens, error) 
 		case i.c.BindDevice && clip(r.device) != s.Device:
 			i.tell(i.about(EventOtherDevice, &s, jwterrors.RefreshTokenInvalid, r.address))
 			return Tokens{}, &jwterrors.Error{Reason: jwterrors.RefreshTokenInvalid, Err: errOtherDevice}
-		case !s.heldBy(r.binding, r.confidential):
-			// Before anything is decided: who lacks the key is no owner, whose
-			// session nobody else may end, not even with an old token of it.
-			return Tokens{}, i.proofRefused(i.about("", &s, "", r.address), refused(jwterrors.ProofInvalid, "the session is bound to what was not proven"))
+		}
+		// Before anything is decided: who lacks the key is no owner, whose session
+		// nobody else may end, not even with an old token of it.
+		if err := s.heldBy(r.binding, r.confidential); err != nil {
+			return Tokens{}, i.proofRefused(i.about("", &s, "", r.address), err)
 		}
 		v := decide(&s, t.generation, retry, now, i.c.Grace, i.rotation(&s, r.confidential))
 		if v == replay { // to be seen also while the rest of this fails
