@@ -43,7 +43,7 @@ var targets = []struct {
 		"middleware/jwk.go", "middleware/denylist.go", "middleware/denials.go",
 	}, []string{"./middleware"}},
 	{[]string{
-		"issuer/decide.go", "issuer/refresh.go", "issuer/masterkey.go", "issuer/token.go", "issuer/code.go", "issuer/oauth.go",
+		"issuer/binding.go", "issuer/dpop.go", "issuer/request.go", "issuer/decide.go", "issuer/refresh.go", "issuer/masterkey.go", "issuer/token.go", "issuer/code.go", "issuer/oauth.go",
 		"issuer/tokenendpoint.go", "issuer/introspection.go", "issuer/revocation.go", "issuer/revoke.go", "issuer/login.go", "issuer/browser.go", "issuer/memory.go",
 	}, []string{"./issuer"}},
 	{[]string{"internal/jws/jws.go"}, []string{"./internal/jws", "./middleware"}},
