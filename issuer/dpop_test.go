@@ -750,6 +750,15 @@ func TestMistakesInTheDPoPConfig(t *testing.T) {
 	}
 }
 
+// What a Config points to is the caller's, and the Issuer has a copy.
+func TestAChangedDPoPConfigChangesNoIssuer(t *testing.T) {
+	d := &issuer.DPoP{Required: true, Algorithms: []string{"ES256"}}
+	f := newFixture(t, func(c *issuer.Config) { c.DPoP = d })
+	d.Required, d.Algorithms[0] = false, "EdDSA"
+	assert.Equal(t, jwterrors.ProofInvalid, f.do("POST", "/auth/login", loginBody).reason)
+	newProver(f).login(f)
+}
+
 func TestPrintingADPoPConfigShowsNoSecret(t *testing.T) {
 	d := issuer.DPoP{RequireNonce: true, NonceSecret: []byte("an obviously fake nonce secret 32")}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
