@@ -214,8 +214,12 @@ type world struct {
 	expired     atomic.Int64
 }
 
-func newWorld(t *testing.T, f *fault) *world {
-	w := &world{s: newService()}
+// newWorld returns a world, in which issuer and API ask for proofs with nonces if
+// proofs is set.
+func newWorld(t *testing.T, f *fault, proofs bool) *world {
+	b := newBoundService(proofs)
+	b.ignores.Store(!proofs)
+	w := &world{s: b.service}
 	portal := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if body := must(io.ReadAll(r.Body)); r.Header.Get("Authorization") != "" || len(body) > 0 {
 			w.portalSaw.Add(1)
@@ -224,7 +228,7 @@ func newWorld(t *testing.T, f *fault) *world {
 	}))
 	t.Cleanup(portal.Close)
 	good, evil := portal.TLS.Certificates[0], selfSigned()
-	server := w.s.start(t).Listener.Addr().String()
+	server := serve(t, b).Listener.Addr().String()
 	w.issuer, w.api = newWire(t, server, good, evil, portal.URL), newWire(t, server, good, evil, portal.URL)
 	resolver, gone := nameServer(t)
 	w.gone = gone
@@ -247,6 +251,10 @@ func newWorld(t *testing.T, f *fault) *world {
 			}
 			return transport.RoundTrip(r)
 		}),
+	}
+	if proofs {
+		c.Proof = refresher.NewDPoPKey()
+		b.issuer.Site.Public, b.api.Site.Public = strings.TrimSuffix(c.AuthURL, "/auth"), c.Origins[0]
 	}
 	if f.name == "no answer in time" {
 		c.AttemptTimeout = 500 * time.Millisecond
@@ -303,11 +311,19 @@ func (w *world) works(t *testing.T) {
 
 // AX-11, AX-12, AX-20, IT-35, IT-43, NV-13: whatever a network does, the session
 // is kept, the number of calls has a limit, and the reason says what to do.
-func TestFaultsAtARefresh(t *testing.T) {
+func TestFaultsAtARefresh(t *testing.T) { testFaultsAtARefresh(t, false) }
+
+// The same, at an issuer and an API that ask for proofs and nonces.
+func TestFaultsAtARefreshWithProofs(t *testing.T) { testFaultsAtARefresh(t, true) }
+
+func testFaultsAtARefresh(t *testing.T, proofs bool) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, &f)
+			w := newWorld(t, &f, proofs)
+			if proofs {
+				w.works(t) // so that the nonce of the API is known
+			}
 			before, _ := w.tr.Tokens()
 			w.s.expire()
 			w.breaks(w.issuer, &f)
@@ -337,7 +353,7 @@ func TestFaultsAtALogout(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, &f)
+			w := newWorld(t, &f, false)
 			tokens, _ := w.tr.Tokens()
 			w.breaks(w.issuer, &f)
 			err := w.tr.Logout(t.Context())
@@ -363,7 +379,7 @@ func TestFaultsAtACall(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, &f)
+			w := newWorld(t, &f, false)
 			w.url = fmt.Sprintf("https://example.com:%d/api", w.api.port())
 			before, _ := w.tr.Tokens()
 			w.breaks(w.api, &f)

@@ -116,8 +116,7 @@ func (l *logins) run(ctx context.Context, t *Transport, one *login, said *jwterr
 		case <-stop:
 		}
 	}()
-	required := *said
-	if one.err = guard(func() error { return t.stepUp(ctx, &required) }); one.err != nil {
+	if one.err = guard(func() error { return t.stepUp(ctx, said) }); one.err != nil {
 		t.logger.Warn("refresher: no stronger login", "error", one.err)
 	}
 	l.mu.Lock()

@@ -231,10 +231,6 @@ func TestALoginThatDoesNotHelp(t *testing.T) {
 			return tr.SetTokens(ctx, atLevel("level1"))
 		}, 2},
 		"a logout": {func(ctx context.Context, tr *refresher.Transport, _ *jwterrors.Error) error { return tr.Logout(ctx) }, 1},
-		"who changes what is required": {func(_ context.Context, _ *refresher.Transport, required *jwterrors.Error) error {
-			*required = jwterrors.Error{}
-			return errors.New("no")
-		}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
