@@ -108,14 +108,18 @@ func (a *app) build(ctx context.Context, o options) error {
 	if o.browser {
 		cookie = issuer.DefaultCookie
 	}
+	ofIssuer, ofAPI, err := a.proofs(o, master)
+	if err != nil {
+		return err
+	}
 	iss, err := issuer.New(issuer.Config{
 		Issuer: o.issuer, Audience: []string{o.audience}, Keys: a.ring,
 		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: a.store,
 		Authenticate: users.Authenticate, Register: users.Register, Denylist: denier, ClientID: mobileID,
 		AccessTTL: o.accessTTL, RefreshTTL: o.refreshTTL, Grace: orNegative(o.grace),
 		Clients: clients(), Grants: []string{issuer.GrantRefreshToken, issuer.GrantClientCredentials, issuer.GrantAuthorizationCode},
-		AuthorizationEndpoint: authorizationEndpoint(o.issuer),
-		Revocation:            true, Introspection: true, ScopesSupported: []string{"api:read", "api:write"},
+		AuthorizationEndpoint: site(o.issuer) + authorizePath, DPoP: ofIssuer,
+		Revocation: true, Introspection: true, ScopesSupported: scopes,
 		Limits: limits, Cookie: cookie, Origins: o.origins,
 		Logger: log, Now: a.now, OnEvent: a.events.Add,
 	})
@@ -123,19 +127,23 @@ func (a *app) build(ctx context.Context, o options) error {
 		return err
 	}
 
+	mux := http.NewServeMux()
+	metadata, err := describe(mux, o)
+	if err != nil {
+		return err
+	}
 	keys := middleware.LocalJWKS(iss.JWKS)
 	if secret != nil {
 		keys = middleware.HS256(secret)
 	}
 	auth, err := middleware.New(middleware.Config{
 		Keys: keys, Issuer: o.issuer, Audience: []string{o.audience}, Issuers: others(o.trust),
-		Leeway: orNegative(o.leeway), Revocations: a.denylist, Realm: "api", Logger: log, Now: a.now,
+		Leeway: orNegative(o.leeway), Revocations: a.denylist, DPoP: ofAPI, Realm: "api", ResourceMetadata: metadata, Logger: log, Now: a.now,
 	})
 	if err != nil {
 		return err
 	}
 
-	mux := http.NewServeMux()
 	mux.Handle("/auth/", iss)
 	mux.Handle("/.well-known/", iss.WellKnown())
 	page := &consent{
@@ -145,6 +153,8 @@ func (a *app) build(ctx context.Context, o options) error {
 	mux.Handle("GET /api/me", auth.Handler(http.HandlerFunc(me)))
 	mux.Handle("GET /api/read", auth.Handler(middleware.RequireScopes("api:read")(http.HandlerFunc(me))))
 	mux.Handle("GET /api/admin", auth.Handler(middleware.RequireScopes("admin")(http.HandlerFunc(me))))
+	recently := middleware.RequireAuthentication(middleware.Authentication{MaxAge: o.transferAge})
+	mux.Handle("GET /api/transfer", auth.Handler(recently(http.HandlerFunc(me))))
 	mux.Handle("POST /api/echo", auth.Handler(http.HandlerFunc(echo)))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	if o.inspect {
@@ -251,14 +261,17 @@ const (
 	mobileApp      = "com.example.mobile:/callback"
 )
 
+// scopes are what users and clients can be granted.
+var scopes = []string{"api:read", "api:write"}
+
 func clients() []issuer.Client {
 	return []issuer.Client{
 		{
-			ID: appID, Secrets: []string{appSecret}, Scopes: []string{"api:read", "api:write"}, MayIntrospect: true,
+			ID: appID, Secrets: []string{appSecret}, Scopes: scopes, MayIntrospect: true,
 			Grants: []string{issuer.GrantRefreshToken, issuer.GrantClientCredentials},
 		},
 		{
-			ID: mobileID, Scopes: []string{"api:read", "api:write"}, RedirectURIs: []string{mobileLoopback, mobileApp},
+			ID: mobileID, Scopes: scopes, RedirectURIs: []string{mobileLoopback, mobileApp},
 			Grants: []string{issuer.GrantRefreshToken, issuer.GrantAuthorizationCode},
 		},
 	}

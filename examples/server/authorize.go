@@ -24,15 +24,6 @@ const (
 	maxAuthorizeBytes = 64 << 10 // of the form
 )
 
-// authorizationEndpoint is the URL of the page, at the host of the issuer.
-func authorizationEndpoint(issuerURL string) string {
-	u, err := url.Parse(issuerURL)
-	if err != nil {
-		return "" // issuer.New says what is wrong with it
-	}
-	return u.Scheme + "://" + u.Host + authorizePath
-}
-
 // A consent is the page of authorization_code (RFC 6749, Section 4.1.1): one form
 // that logs the user in and asks for consent. It keeps nothing and sets no cookie:
 // everybody who allows something gives the password with it, so that no other site

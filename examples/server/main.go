@@ -15,7 +15,12 @@
 // -debug what the process takes, at /debug/runtime; with
 // -browser refresh tokens are in a cookie. There is one user to begin with, and
 // POST /auth/signup adds others. The page /authorize asks users for consent to
-// the code of a client (RFC 6749, Section 4.1).
+// the code of a client (RFC 6749, Section 4.1). GET /api/transfer asks for a login
+// that is not older than -transfer-age (RFC 9470).
+//
+// Who sends proofs of a key with a login gets tokens that are of no use without it
+// (RFC 9449); -dpop required has everybody do so. Proofs name the host of -issuer:
+// the one that the server prints, unless it has another name for clients.
 //
 // # Stores
 //
@@ -38,7 +43,7 @@
 // when the file has another one and each of them has got a SIGHUP. What one of
 // them denies, such as the access tokens of a session that was logged out, the
 // others know within a second or so, on Redis at once. There they also count
-// logins together.
+// logins together, and take a proof once: on the others each of them would.
 //
 // While a database does not answer, requests that need it are answered with 503
 // and Retry-After, after ten seconds at the most.

@@ -13,7 +13,9 @@ type options struct {
 	addr, store, alg, issuer, audience   string
 	secretFile, keyFile, masterKeyFile   string
 	accessTTL, refreshTTL, grace, leeway time.Duration
-	clockOffset                          time.Duration
+	clockOffset, transferAge             time.Duration
+	dpop                                 string
+	dpopNonce                            bool
 	trust                                []trusted
 	inspect, debug                       bool
 	browser, unlimited                   bool
@@ -39,6 +41,9 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.grace, "grace", 30*time.Second, "how long a rotated refresh token still answers; 0 is strict")
 	flags.DurationVar(&o.leeway, "leeway", 30*time.Second, "clock skew that verification tolerates")
 	flags.DurationVar(&o.clockOffset, "clock-offset", 0, "shift this server's clock")
+	flags.StringVar(&o.dpop, "dpop", dpopAllowed, "tokens that are bound to a key of the client (RFC 9449): off, allowed or required; proofs name the host of -issuer")
+	flags.BoolVar(&o.dpopNonce, "dpop-nonce", false, "have proofs carry a nonce of the server")
+	flags.DurationVar(&o.transferAge, "transfer-age", 5*time.Minute, "how long ago the login may be for GET /api/transfer (RFC 9470)")
 	flags.BoolVar(&o.inspect, "inspect", false, "serve /inspect, a page that explains tokens; for development, on a loopback -addr only")
 	flags.BoolVar(&o.debug, "debug", false, "serve /debug/runtime, the memory and the goroutines of the process; for development, on a loopback -addr only")
 	flags.BoolVar(&o.browser, "browser", false, "keep refresh tokens in a cookie instead of the body")
@@ -57,6 +62,15 @@ func parse(args []string) (options, error) {
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if o.dpop != dpopOff && o.dpop != dpopAllowed && o.dpop != dpopRequired {
+		return o, fmt.Errorf("-dpop is off, allowed or required, and not %q", o.dpop)
+	}
+	if o.dpopNonce && o.dpop == dpopOff {
+		return o, errors.New("-dpop-nonce is for proofs, and -dpop is off")
+	}
+	if o.transferAge <= 0 {
+		return o, errors.New("-transfer-age is more than 0")
 	}
 	if (o.inspect || o.debug) && !isLoopback(o.addr) {
 		return o, fmt.Errorf("-inspect and -debug are for development: -addr %q is no loopback address", o.addr)

@@ -44,11 +44,15 @@ func openRedis(ctx context.Context, u url.URL, now func() time.Time, log *slog.L
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
+	used, err := redisstore.NewReplays(redisstore.Config{Client: client, Prefix: prefix, Now: now})
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
 	denials := func(mirror issuer.Mirror) (feed, error) {
 		return redisstore.NewFeed(redisstore.FeedConfig{Client: client, Prefix: prefix, Mirror: mirror, Logger: log, Now: now})
 	}
 	return &storage{
-		Store: store, accounts: &redisAccounts{client, prefix + "server-users"}, limiter: limiter, feed: denials, close: client.Close,
+		Store: store, accounts: &redisAccounts{client, prefix + "server-users"}, limiter: limiter, replays: used, feed: denials, close: client.Close,
 	}, nil
 }
 

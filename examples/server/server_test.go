@@ -252,7 +252,7 @@ func TestFlagsThatCannotWork(t *testing.T) {
 	for _, args := range [][]string{
 		{"-alg", "none"}, {"-store", "nowhere://"}, {"-trust", "issuer=x"}, {"-trust", "x"}, {"extra"}, {"-access-ttl", "2h", "-refresh-ttl", "1h"},
 		{"-secret-file", "x"}, {"-alg", "HS256", "-key-file", "x"}, {"-key-file", "/does/not/exist"}, {"-master-key-file", "/does/not/exist"},
-		{"-issuer", "http://id.example.com"}, {"-origin", "*"}, {"-origin", "null"}, {"-origin", "http://app.example.com"},
+		{"-issuer", "http://id.example.com"}, {"-dpop", "sometimes"}, {"-dpop", "off", "-dpop-nonce"}, {"-transfer-age", "0s"}, {"-origin", "*"}, {"-origin", "null"}, {"-origin", "http://app.example.com"},
 	} {
 		out, err := exec.Command(binary, append([]string{"-addr", "127.0.0.1:0"}, args...)...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "server:") && !strings.Contains(string(out), "flag") {
@@ -267,29 +267,31 @@ func TestTheKeyFileIsReadAgain(t *testing.T) {
 		t.Skip("Windows has no SIGHUP")
 	}
 	path := filepath.Join(t.TempDir(), "key.pem")
-	replace := func() {
-		t.Helper()
-		data, err := issuer.GenerateKeyPEM(issuer.ES256)
-		if err == nil {
-			err = os.WriteFile(path, data, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	replace()
+	writeKey(t, path)
 	master := filepath.Join(t.TempDir(), "master")
 	if err := os.WriteFile(master, bytes.Repeat([]byte("fake"), 8), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"-key-file", path, "-master-key-file", master, "-issuer", "https://id.example.com"}
 	a, b := start(t, args...), start(t, args...)
-	replace()
+	writeKey(t, path)
 	for _, p := range []*process{a, b} {
 		p.hangup(2)
 	}
 	access, _ := a.login()
 	b.want(b.do("GET", "/api/me", access, ""), 200, "")
+}
+
+// writeKey makes a key file, or replaces it.
+func writeKey(t *testing.T, path string) {
+	t.Helper()
+	data, err := issuer.GenerateKeyPEM(issuer.ES256)
+	if err == nil {
+		err = os.WriteFile(path, data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // hangup sends SIGHUP and waits until so many keys are published.

@@ -37,6 +37,7 @@ type storage struct {
 	keyFile  string                            // keeps the master key beside the sessions; empty where nothing can
 	feed     func(issuer.Mirror) (feed, error) // of what is denied; nil where there are no other servers
 	limiter  issuer.Limiter                    // counts for all servers; nil where each counts for itself
+	replays  replays                           // for all servers; nil where each remembers its own proofs
 	brief    bool                              // it ends with the process
 	clean    func(context.Context) error       // removes what has expired; nil where the store does it by itself
 	close    func() error

@@ -55,7 +55,7 @@ func newUsers(ctx context.Context, accounts accounts, log *slog.Logger) (*users,
 
 // user is what a user of this server may do.
 func user(name string) issuer.User {
-	return issuer.User{ID: name, Scopes: []string{"api:read", "api:write"}}
+	return issuer.User{ID: name, Scopes: scopes}
 }
 
 func (u *users) lookup(ctx context.Context, c issuer.Credentials) (password.Account, error) {
