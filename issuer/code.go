@@ -21,9 +21,9 @@ import (
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
 
-// CodeTTL is the longest that an authorization code lives (RFC 6749, Section
+// codeTTL is the longest that an authorization code lives (RFC 6749, Section
 // 4.1.2). It lives no longer than RefreshTTL or IdleTTL.
-const CodeTTL = 60 * time.Second
+const codeTTL = 60 * time.Second
 
 // maxCode bounds a code, in bytes, because it travels in a URL.
 const maxCode = 4096
@@ -104,7 +104,7 @@ func (i *Issuer) codeClient(ctx context.Context, clientID, redirectURI string) (
 
 // GrantCode returns an authorization code (RFC 6749, Section 4.1.2) for the user
 // who consented to r, to be sent to r.RedirectURI. It is good for one use within
-// CodeTTL, by r's client, with r's redirect URI and the verifier of r's challenge.
+// a minute, by r's client, with r's redirect URI and the verifier of r's challenge.
 //
 // A code is encrypted under the first of the MasterKeys and kept nowhere: the
 // session that it begins, whose ID is fixed in it, is what tells a second use.
@@ -147,7 +147,7 @@ func (i *Issuer) GrantCode(ctx context.Context, r CodeRequest) (code string, err
 	if at.IsZero() || at.After(now) {
 		at = now
 	}
-	lifetime := min(CodeTTL, i.c.RefreshTTL)
+	lifetime := min(codeTTL, i.c.RefreshTTL)
 	if i.c.IdleTTL > 0 {
 		lifetime = min(lifetime, i.c.IdleTTL)
 	}

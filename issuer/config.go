@@ -19,8 +19,8 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultPrefix     = "/auth"
-	DefaultClientID   = "default"
+	defaultPrefix     = "/auth"
+	defaultClientID   = "default"
 	DefaultAccessTTL  = 15 * time.Minute
 	DefaultRefreshTTL = 30 * 24 * time.Hour
 	DefaultGrace      = 30 * time.Second
@@ -332,13 +332,13 @@ func New(c Config) (*Issuer, error) {
 		wrong("Authenticate is required; it says whether a password is right")
 	}
 
-	c.Prefix = orDefault(c.Prefix, DefaultPrefix)
+	c.Prefix = orDefault(c.Prefix, defaultPrefix)
 	if c.Prefix == "/" {
 		c.Prefix = ""
 	} else if !isPath(c.Prefix) {
 		wrong("Prefix %q is not a path like /auth: absolute, clean, with no slash at its end and nothing to escape", c.Prefix)
 	}
-	c.ClientID = orDefault(c.ClientID, DefaultClientID)
+	c.ClientID = orDefault(c.ClientID, defaultClientID)
 	c.AccessTTL = orDefault(c.AccessTTL, DefaultAccessTTL)
 	c.RefreshTTL = orDefault(c.RefreshTTL, DefaultRefreshTTL)
 	switch {

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 )
 
-// DefaultEventQueueSize is the number of events that wait in an EventQueue.
-const DefaultEventQueueSize = 1024
+// defaultEventQueueSize is the number of events that wait in an EventQueue.
+const defaultEventQueueSize = 1024
 
 // An EventQueueConfig describes an EventQueue. Handle is required.
 type EventQueueConfig struct {
@@ -49,7 +49,7 @@ func NewEventQueue(c EventQueueConfig) (*EventQueue, error) {
 	if c.Handle == nil {
 		mistakes = append(mistakes, errors.New("issuer: Handle is required"))
 	}
-	c.Size = orDefault(c.Size, DefaultEventQueueSize)
+	c.Size = orDefault(c.Size, defaultEventQueueSize)
 	if c.Size < 1 || c.Size > 1<<20 {
 		mistakes = append(mistakes, fmt.Errorf("issuer: Size is %d; it is 1 to %d", c.Size, 1<<20))
 	}

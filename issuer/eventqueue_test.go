@@ -64,7 +64,7 @@ func TestAnEventQueueRefusesMistakes(t *testing.T) {
 	_, err = issuer.NewEventQueue(issuer.EventQueueConfig{Handle: func(issuer.Event) {}, Size: 1<<20 + 1})
 	assert.ErrorContains(t, err, "Size")
 	q := must(issuer.NewEventQueue(issuer.EventQueueConfig{Handle: func(issuer.Event) {}}))
-	for range issuer.DefaultEventQueueSize + 1 {
+	for range 1024 + 1 {
 		q.Add(issuer.Event{})
 	}
 	assert.EqualValues(t, 1, q.Dropped())

@@ -14,10 +14,10 @@ import (
 
 // Defaults of KeyRingConfig.
 const (
-	// JWKSMaxAge is how long verifiers may keep the published keys.
-	JWKSMaxAge = 5 * time.Minute
-	// DefaultKeyLeeway is the clock skew between issuer and verifiers.
-	DefaultKeyLeeway = time.Minute
+	// jwksMaxAge is how long verifiers may keep the published keys.
+	jwksMaxAge = 5 * time.Minute
+	// defaultKeyLeeway is the clock skew between issuer and verifiers.
+	defaultKeyLeeway = time.Minute
 )
 
 // NoDelay is the PublishBefore of a ring whose new keys sign at once.
@@ -41,11 +41,11 @@ type KeyRingConfig struct {
 
 	// MaxAge is how long verifiers may keep the published keys: the max-age of
 	// the JWK Set (RFC 9111, Section 5.2.2.1), in whole seconds and at most a
-	// day. Zero means JWKSMaxAge, 5 minutes.
+	// day. Zero means 5 minutes.
 	MaxAge time.Duration
 
 	// Leeway is the clock skew that verifiers tolerate, and that may be
-	// between them and this process. Zero means DefaultKeyLeeway, a minute.
+	// between them and this process. Zero means a minute.
 	Leeway time.Duration
 
 	// PublishBefore is how long a new key is published before it signs, so
@@ -100,7 +100,7 @@ func NewKeyRing(c KeyRingConfig) (*KeyRing, error) {
 	var wrong []error
 	r := &KeyRing{
 		publishBefore: c.PublishBefore, retireAfter: c.RetireAfter, now: c.Now,
-		maxAge: orDefault(c.MaxAge, JWKSMaxAge), leeway: orDefault(c.Leeway, DefaultKeyLeeway),
+		maxAge: orDefault(c.MaxAge, jwksMaxAge), leeway: orDefault(c.Leeway, defaultKeyLeeway),
 	}
 	slots := slices.Clone(c.Slots)
 	switch {

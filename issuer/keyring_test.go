@@ -203,7 +203,7 @@ func TestAKeyRingRefusesMistakes(t *testing.T) {
 		"Slots[1]: key":      {Slots: []issuer.KeySlot{{Key: key}, {Key: key}}},
 		"Slots[1] begins":    {Slots: []issuer.KeySlot{{key, now}, {newKey(t, issuer.EdDSA), now.Add(-1)}}},
 		"64 keys at most":    {Slots: many},
-		"Key or Slots is re": {}, "NoDelay": {Key: key, PublishBefore: -2}, "may keep the keys": {Key: key, PublishBefore: issuer.JWKSMaxAge},
+		"Key or Slots is re": {}, "NoDelay": {Key: key, PublishBefore: -2}, "may keep the keys": {Key: key, PublishBefore: 5 * time.Minute},
 		"RetireAfter is negative": {Key: key, RetireAfter: -1},
 	} {
 		_, err := issuer.NewKeyRing(c)

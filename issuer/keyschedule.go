@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// MaxSaveTime is the longest that the Save of a KeySchedule may take.
-const MaxSaveTime = time.Minute
+// maxSaveTime is the longest that the Save of a KeySchedule may take.
+const maxSaveTime = time.Minute
 
 // A KeyScheduleConfig describes a KeySchedule. Ring, Every and Next are required.
 type KeyScheduleConfig struct {
@@ -27,7 +27,7 @@ type KeyScheduleConfig struct {
 	// Save keeps the slots that the ring is about to have, with the private
 	// keys or what finds them, so that a restart goes on with them: see
 	// KeyRingConfig.Slots. It is called before the new key is published, and
-	// ctx ends after MaxSaveTime; a key whose Save fails or takes longer is
+	// ctx ends after a minute; a key whose Save fails or takes longer is
 	// not published, and is saved again with a later slot. It must not rotate
 	// the ring. Nil means that nothing is kept, which suits a ring whose
 	// tokens need not outlive the process.
@@ -79,7 +79,7 @@ func (c *KeyScheduleConfig) keeping() time.Duration {
 	if c.Save == nil || c.Ring.publishBefore == 0 {
 		return 0
 	}
-	return MaxSaveTime
+	return maxSaveTime
 }
 
 // Run rotates the ring until ctx is done, and returns ctx.Err(). Each key begins
@@ -145,7 +145,7 @@ func (s *KeySchedule) rotate(ctx context.Context) (from time.Time, err error) {
 	var save func([]KeySlot) error
 	if s.c.Save != nil {
 		save = func(slots []KeySlot) error {
-			ctx, cancel := context.WithTimeout(ctx, MaxSaveTime)
+			ctx, cancel := context.WithTimeout(ctx, maxSaveTime)
 			defer cancel()
 			if err := s.c.Save(ctx, slots); err != nil {
 				return fmt.Errorf("issuer: save the keys: %w", err)

@@ -80,7 +80,7 @@ func TestAScheduleAtItsLimits(t *testing.T) {
 			assert.Equal(t, signs, signingKey(t, ring), d)
 		}
 		const day = 24 * time.Hour
-		publish := 10*time.Minute + issuer.MaxSaveTime
+		publish := 10*time.Minute + time.Minute
 		at(day-publish-1, a.ID(), a.ID())
 		at(day-publish, a.ID(), a.ID(), b.ID())
 		at(day-1, a.ID(), a.ID(), b.ID())
@@ -150,12 +150,12 @@ func TestAKeyThatIsNotSavedIsNotPublished(t *testing.T) {
 				case 2: // a hook that heeds its context
 					begun := time.Now()
 					<-ctx.Done()
-					assert.Equal(t, issuer.MaxSaveTime, time.Since(begun))
+					assert.Equal(t, time.Minute, time.Since(begun))
 					return ctx.Err()
 				case 3: // and one that does not
-					time.Sleep(issuer.MaxSaveTime + 1)
+					time.Sleep(time.Minute + 1)
 				case 4:
-					time.Sleep(issuer.MaxSaveTime)
+					time.Sleep(time.Minute)
 				}
 				published = time.Now()
 				return nil
@@ -166,7 +166,7 @@ func TestAKeyThatIsNotSavedIsNotPublished(t *testing.T) {
 			time.Sleep(30 * time.Second)
 			synctest.Wait()
 		}
-		time.Sleep(issuer.MaxSaveTime)
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Equal(t, []string{a.ID(), b.ID()}, publishedKeys(t, ring))
 		assert.Equal(t, 30*time.Minute, ring.Slots()[1].From.Sub(published), "published for the whole time before it signs")

@@ -16,8 +16,8 @@ import (
 
 // Default budgets of Limits.
 var (
-	DefaultAccountBudget = Budget{Attempts: 20, Every: time.Minute}
-	DefaultAddressBudget = Budget{Attempts: 200, Every: 5 * time.Second}
+	defaultAccountBudget = Budget{Attempts: 20, Every: time.Minute}
+	defaultAddressBudget = Budget{Attempts: 200, Every: 5 * time.Second}
 )
 
 // MaxBudget is the longest time that a spent Budget may take to be whole again.
@@ -102,8 +102,8 @@ type Limits struct {
 
 // withDefaults returns l complete, or what is wrong with it.
 func (l Limits) withDefaults(now func() time.Time) (Limits, []error) {
-	l.Account = orDefault(l.Account, DefaultAccountBudget)
-	l.Address = orDefault(l.Address, DefaultAddressBudget)
+	l.Account = orDefault(l.Account, defaultAccountBudget)
+	l.Address = orDefault(l.Address, defaultAddressBudget)
 	var wrong []error
 	for _, b := range []struct {
 		name   string

@@ -316,7 +316,7 @@ func (b brokenLimiter) Give(context.Context, string, int, issuer.Budget) error {
 func TestALimiterThatFailsIsClosedUnlessToldOtherwise(t *testing.T) {
 	for open, want := range map[bool]int{false: 503, true: 200} {
 		f := newFixture(t, func(c *issuer.Config) {
-			c.Limits = issuer.Limits{Limiter: brokenLimiter{errors.New("no redis")}, InsecureFailOpen: open, Refresh: issuer.DefaultAddressBudget}
+			c.Limits = issuer.Limits{Limiter: brokenLimiter{errors.New("no redis")}, InsecureFailOpen: open, Refresh: issuer.Budget{Attempts: 200, Every: 5 * time.Second}}
 		})
 		r := f.do("POST", "/auth/login", `{"username":"alice","password":"`+password+`"}`)
 		assert.Equal(t, want, r.status)

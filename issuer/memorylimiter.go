@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// DefaultLimiterEntries is the number of keys that a MemoryLimiter remembers.
-const DefaultLimiterEntries = 1 << 16
+// defaultLimiterEntries is the number of keys that a MemoryLimiter remembers.
+const defaultLimiterEntries = 1 << 16
 
 // Every bucket has so many places, and so many mutexes share the buckets.
 const (
@@ -56,7 +56,7 @@ type bucket [places]place
 
 // NewMemoryLimiter checks c and returns its limiter, or what is wrong with c.
 func NewMemoryLimiter(c MemoryLimiterConfig) (*MemoryLimiter, error) {
-	c.Entries = orDefault(c.Entries, DefaultLimiterEntries)
+	c.Entries = orDefault(c.Entries, defaultLimiterEntries)
 	if c.Entries < 1024 || c.Entries > 1<<24 {
 		return nil, fmt.Errorf("issuer: a limiter of %d entries; it has 1024 to %d", c.Entries, 1<<24)
 	}

@@ -16,9 +16,9 @@ import (
 	"github.com/tokenloop/tokenloop/internal/jws"
 )
 
-// DefaultMaxReused is how many tokens a Minter keeps for reuse, unless told
+// defaultMaxReused is how many tokens a Minter keeps for reuse, unless told
 // otherwise.
-const DefaultMaxReused = 10_000
+const defaultMaxReused = 10_000
 
 // A MinterConfig describes a Minter. Secrets or Key is required, and only one.
 // Printed it shows no secret.
@@ -103,7 +103,7 @@ func NewMinter(c MinterConfig) (*Minter, error) {
 		mistakes = append(mistakes, fmt.Errorf("issuer: "+format, args...))
 	}
 	c.TTL = orDefault(c.TTL, DefaultAccessTTL)
-	c.MaxReused = orDefault(c.MaxReused, DefaultMaxReused)
+	c.MaxReused = orDefault(c.MaxReused, defaultMaxReused)
 	m := &Minter{ttl: int64(c.TTL / time.Second), reuse: c.Reuse, now: c.Now}
 	switch {
 	case len(c.Secrets) == 0 && c.Key == nil:

@@ -37,6 +37,9 @@ type consent struct {
 	now          func() time.Time
 }
 
+// addressBudget is what one address may try on the page, like at the login.
+var addressBudget = issuer.Budget{Attempts: 200, Every: 5 * time.Second}
+
 // authorizeParameters are those of the request. Others are ignored (RFC 6749,
 // Section 3.1).
 var authorizeParameters = []string{
@@ -167,7 +170,7 @@ func (c *consent) logIn(r *http.Request, who issuer.Credentials) (issuer.User, e
 	who.Address = host
 	account, address := "authorize-account:"+hex.EncodeToString(sum[:16]), "authorize-address:"+network(host)
 	if c.limiter != nil {
-		err := c.take(ctx, address, issuer.DefaultAddressBudget)
+		err := c.take(ctx, address, addressBudget)
 		if err == nil {
 			err = c.take(ctx, account, c.account)
 		}
@@ -185,7 +188,7 @@ func (c *consent) logIn(r *http.Request, who issuer.Credentials) (issuer.User, e
 	if c.limiter != nil {
 		// An error here means that the next attempt has to wait, which is safe.
 		_ = c.limiter.Give(ctx, account, c.account.Attempts, c.account)
-		_ = c.limiter.Give(ctx, address, 1, issuer.DefaultAddressBudget)
+		_ = c.limiter.Give(ctx, address, 1, addressBudget)
 	}
 	return user, nil
 }
