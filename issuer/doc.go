@@ -242,9 +242,12 @@
 // list, beside the one for the Middleware of the same process:
 //
 //	list, err := issuer.NewStatusList(issuer.StatusListConfig{MaxAge: time.Minute})
+//	...
 //	feed, err := sqlstore.NewFeed(sqlstore.FeedConfig{DB: db, Dialect: sqlstore.PostgreSQL, Mirror: list})
-//	iss, err := issuer.New(issuer.Config{StatusList: list, Denylist: feed, ...})
-//	go feed.Run(ctx)
+//	...
+//	iss, err := issuer.New(issuer.Config{StatusList: list, Denylist: feed}) // and the rest
+//	...
+//	err = feed.Run(ctx)
 //
 // Verifiers must know the list before tokens do not pass without one: set StatusList
 // first, and have them ask for it when AccessTTL has passed.
