@@ -315,7 +315,9 @@ func TestAnswersThatAreNoList(t *testing.T) {
 		{"404", http.NotFound},
 		{"500", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }},
 		{"304 without being asked", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }},
-		{"another host", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.example/", http.StatusFound) }},
+		{"another host", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://evil.example/", http.StatusFound)
+		}},
 		{"a panic", func(http.ResponseWriter, *http.Request) { panic("client") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -511,6 +513,17 @@ func TestAListThatIsOlder(t *testing.T) {
 		}
 		assert.Greater(t, l.fetches.Load(), fetches+5)
 	})
+	synctest.Test(t, func(t *testing.T) { // but one that has expired holds off none
+		l := newLister()
+		older := l.list(listClaims(1, deflated([]byte{1})))
+		time.Sleep(time.Second)
+		l.publish(l.list(listClaims(1, deflated([]byte{0})).with("exp", time.Now().Unix()+60)))
+		auth := l.auth(t)
+		require.NoError(t, verify(auth, l.at(0)))
+		l.publish(older)
+		time.Sleep(2 * time.Minute)
+		assert.ErrorIs(t, verify(auth, l.at(0)), jwterrors.TokenInvalidated)
+	})
 }
 
 // A list that asks to be fetched all the time is not.
@@ -615,8 +628,8 @@ func TestATenantGetsAList(t *testing.T) {
 	assert.ErrorIs(t, verify(auth, token), jwterrors.KeysUnavailable)
 }
 
-// A token that is remembered is judged by the list of now, for nothing but a look.
-func TestARememberedTokenIsRevoked(t *testing.T) {
+// A token that is remembered is judged by the list, for nothing but a look.
+func TestALookAtTheListAllocatesNothing(t *testing.T) {
 	l := newLister()
 	l.revoke()
 	with, without := l.auth(t), newAuth(t, func(c *middleware.Config) { c.Keys = l.keySource() })
