@@ -97,7 +97,7 @@
 //	      be meant for another API.
 //	AUTH_TOKEN_TYPE_INVALID (middleware, issuer, refresher)
 //	    Not an access token: a refresh, ID or logout token, another typ, or a token type other
-//	    than Bearer.
+//	    than Bearer and DPoP, or not the one that Proof asks for.
 //	    > Which of its tokens the client sends; TokenTypes, for issuers that have a typ of their
 //	      own.
 //	AUTH_TOKEN_KEY_UNKNOWN (middleware, issuer, refresher)
@@ -118,14 +118,14 @@
 //	    The route requires a stronger or more recent login (RFC 9470).
 //	    > acr_values and max_age in the challenge, acr and auth_time in the token. A token
 //	      without them does not pass.
-//	AUTH_PROOF_INVALID (middleware)
+//	AUTH_PROOF_INVALID (middleware, issuer, refresher)
 //	    The token is bound to a key or a certificate (RFC 9449, RFC 8705), and the request
 //	    does not prove that its sender has that; or it is bound to nothing, and must be.
 //	    > The cause in the log says which. Is DPoP of the Config set? Is PublicURL what clients
 //	      call, with the path that a proxy takes away? Do the clocks agree? Is a request looked
 //	      at twice, or sent twice with one proof? Behind a proxy that ends TLS: is
 //	      ClientCertificate set?
-//	AUTH_PROOF_NONCE_REQUIRED (middleware)
+//	AUTH_PROOF_NONCE_REQUIRED (middleware, issuer, refresher)
 //	    The DPoP proof needs a nonce of the server (RFC 9449, Section 8), which is in DPoP-Nonce.
 //	    > Nothing, once in a while: clients send the request again with it. If it comes again
 //	      and again: do all processes have the same NonceSecret, and can a script in a browser

@@ -93,9 +93,13 @@
 // can do nothing with them. Every call of the issuer and every request with a bound
 // token carries a proof of its own, for that one try:
 //
-//	key, err := refresher.LoadDPoPKey(filepath.Join(dir, "dpop.pem"))
+//	key, err := refresher.LoadDPoPKey("/var/lib/app/dpop.pem")
 //	...
-//	t, err := refresher.New(refresher.Config{AuthURL: ..., Origins: ..., Proof: key})
+//	t, err := refresher.New(refresher.Config{
+//		AuthURL: "https://id.example.com/auth",
+//		Origins: []string{"https://api.example.com"},
+//		Proof:   key,
+//	})
 //
 // What RFC 9449 and RFC 9470 say of clients, and the tests that show it:
 //
