@@ -71,7 +71,7 @@ func readMembers(w http.ResponseWriter, r *http.Request) (map[string]json.RawMes
 	} else if err != nil {
 		return nil, refused(jwterrors.RequestInvalid, "the body broke off")
 	}
-	if members, ok := flat(data); ok {
+	if members, ok := jws.Flat(data); ok {
 		return members, nil
 	}
 	members, err := jws.Members(data)

@@ -1,4 +1,4 @@
-package issuer
+package jws
 
 import (
 	"bytes"
@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// maxFlat limits the members that flat reads, since it compares every name with
+// maxFlat limits the members that Flat reads, since it compares every name with
 // every other.
 const maxFlat = 16
 
-// flat reads a JSON object whose names and values are strings of printable ASCII
-// without escapes, as nearly all clients send them. It reports false for any other
-// text, good or bad: what that is jws.Members says, at many times the cost.
-// Whatever flat takes jws.Members takes too, as the same.
-func flat(data []byte) (map[string]json.RawMessage, bool) {
-	s := scanner{data}
+// Flat reads a JSON object whose names are strings of printable ASCII without
+// escapes, and whose values are such strings or whole numbers, as nearly all clients
+// send them. It reports false for any other text, good or bad: what that is Members
+// says, at many times the cost. Whatever Flat takes Members takes too, as the same.
+func Flat(data []byte) (map[string]json.RawMessage, bool) {
+	s := flatScanner{data}
 	members := map[string]json.RawMessage{}
 	var names [maxFlat]string
 	if !s.take('{') {
@@ -36,7 +36,7 @@ func flat(data []byte) (map[string]json.RawMessage, bool) {
 			}
 		}
 		names[n] = name
-		if members[name], ok = s.text(); !ok {
+		if members[name], ok = s.value(); !ok {
 			return nil, false
 		}
 		if s.take('}') {
@@ -50,14 +50,14 @@ func flat(data []byte) (map[string]json.RawMessage, bool) {
 	return members, len(s.rest) == 0
 }
 
-// A scanner reads from the front of rest.
-type scanner struct{ rest []byte }
+// A flatScanner reads from the front of rest.
+type flatScanner struct{ rest []byte }
 
 // space skips white space (RFC 8259, Section 2).
-func (s *scanner) space() { s.rest = bytes.TrimLeft(s.rest, " \t\r\n") }
+func (s *flatScanner) space() { s.rest = bytes.TrimLeft(s.rest, " \t\r\n") }
 
 // take skips white space and c, and reports whether c was there.
-func (s *scanner) take(c byte) bool {
+func (s *flatScanner) take(c byte) bool {
 	s.space()
 	if len(s.rest) == 0 || s.rest[0] != c {
 		return false
@@ -66,8 +66,23 @@ func (s *scanner) take(c byte) bool {
 	return true
 }
 
+// value reads a string or a whole number.
+func (s *flatScanner) value() (json.RawMessage, bool) {
+	s.space()
+	n := 0
+	for n < len(s.rest) && '0' <= s.rest[n] && s.rest[n] <= '9' {
+		n++
+	}
+	if n == 0 {
+		return s.text()
+	}
+	number := s.rest[:n:n]
+	s.rest = s.rest[n:]
+	return number, n == 1 || number[0] != '0' // what follows it is not a part of it, or an error
+}
+
 // text reads a string and returns it in its quotes.
-func (s *scanner) text() (json.RawMessage, bool) {
+func (s *flatScanner) text() (json.RawMessage, bool) {
 	s.space()
 	if len(s.rest) == 0 || s.rest[0] != '"' {
 		return nil, false

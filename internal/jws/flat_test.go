@@ -1,4 +1,4 @@
-package issuer
+package jws_test
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ import (
 
 var flatCases = []struct {
 	name, body string
-	plain      bool // for flat
+	plain      bool // for Flat
 }{
 	{"one member", `{"refresh_token":"rt1.a.b.0.c"}`, true},
 	{"two members", `{"username":"alice","password":"x"}`, true},
@@ -33,7 +33,13 @@ var flatCases = []struct {
 	{"a control character", "{\"username\":\"a\tb\"}", false},
 	{"DEL", "{\"username\":\"a\x7fb\"}", false},
 	{"null", `{"username":null}`, false},
-	{"a number", `{"username":7}`, false},
+	{"a whole number", `{"iat":1700000000}`, true},
+	{"zero", `{"iat":0,"x":"y"}`, true},
+	{"a number with a zero in front", `{"iat":07}`, false},
+	{"a negative number", `{"iat":-7}`, false},
+	{"a number that is not whole", `{"iat":7.5}`, false},
+	{"a number with an exponent", `{"iat":7e3}`, false},
+	{"true", `{"iat":true}`, false},
 	{"an object", `{"username":{}}`, false},
 	{"a name twice", `{"username":"a","username":"b"}`, false},
 	{"a name twice, in another case", `{"username":"a","userName":"b"}`, false},
@@ -63,19 +69,19 @@ func manyMembers(n int) string {
 func TestFlat(t *testing.T) {
 	for _, c := range flatCases {
 		t.Run(c.name, func(t *testing.T) {
-			_, ok := flat([]byte(c.body))
+			_, ok := jws.Flat([]byte(c.body))
 			assert.Equal(t, c.plain, ok)
 			agree(t, []byte(c.body))
 		})
 	}
-	members, _ := flat([]byte(flatCases[1].body))
+	members, _ := jws.Flat([]byte(flatCases[1].body))
 	assert.Equal(t, map[string]json.RawMessage{"username": json.RawMessage(`"alice"`), "password": json.RawMessage(`"x"`)}, members)
 }
 
-// agree fails t unless the strict reader takes what flat takes, as the same.
+// agree fails t unless the strict reader takes what Flat takes, as the same.
 func agree(t *testing.T, body []byte) {
 	t.Helper()
-	members, ok := flat(body)
+	members, ok := jws.Flat(body)
 	if !ok {
 		return
 	}
