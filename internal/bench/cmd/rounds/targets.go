@@ -88,7 +88,7 @@ type algorithm struct {
 func targets(r *results) []target {
 	var all []target
 	for _, of := range []func(*results) []target{
-		firstSight, seenBefore, twoCores, refusals, growth, issuing, refreshing, onEngines, attaching,
+		firstSight, seenBefore, twoCores, refusals, growth, issuing, refreshing, onEngines, attaching, proving,
 	} {
 		all = append(all, of(r)...)
 	}
@@ -255,6 +255,15 @@ func attaching(r *results) []target {
 		{"attach a token", "the floor", ratio(perOp, own, r.attach("serial", "floor")), own.ns(), none, atMost(1.1)},
 		{"attach a token", "(allocations)", own.allocs(), nothing, atMost(4), atMost(3)},
 		{"a call over loopback with a token attached", "one whose header is ready", called.median(xBare), called.ns(), none, none},
+	}
+}
+
+// proving is of proofs of possession (RFC 9449).
+func proving(r *results) []target {
+	made, judged := r.find("BesideProofs/work=prove/alg=ES256", us), r.find("BesideProofs/work=request/alg=ES256", us)
+	return []target{
+		{"make a DPoP proof, ES256", "the bare signature", made.median(xBare), made.ns(), none, none},
+		{"verify, seen before, with a new DPoP proof, ES256", "the bare verification", judged.median(xBare), judged.ns(), none, none},
 	}
 }
 
