@@ -14,7 +14,7 @@ func FuzzConfirmation(f *testing.F) {
 	thumbprint := base64.RawURLEncoding.EncodeToString(make([]byte, sha256.Size))
 	for _, raw := range []string{
 		`{"jkt":"T"}`, `{"x5t#S256":"T"}`, `{"jkt":"T","x5t#S256":"T"}`, `{"j\u006bt":"T"}`, `{"jkt":"T","jkt":"T"}`, `{"jkt":"T","JKT":"T"}`,
-		`{"jkt":"T="}`, `{"jkt":["T"]}`, `{"jkt":null}`, `{"jwk":{}}`, `{}`, `null`, `"T"`, `[{"jkt":"T"}]`, `{"jkt":"T"}{}`, `{`, ``,
+		`{"jkt":"T="}`, `{"jkt":"AAAA"}`, `{"jkt":""}`, `{"jkt":["T"]}`, `{"jkt":null}`, `{"jwk":{}}`, `{}`, `null`, `"T"`, `[{"jkt":"T"}]`, `{"jkt":"T"}{}`, `{`, ``,
 	} {
 		f.Add(strings.ReplaceAll(raw, "T", thumbprint))
 	}
