@@ -11,6 +11,7 @@ import (
 
 	"github.com/tokenloop/tokenloop/internal/dpop"
 	"github.com/tokenloop/tokenloop/middleware"
+	"github.com/tokenloop/tokenloop/refresher"
 )
 
 // BenchmarkBesideProofs holds proofs of possession (RFC 9449) beside the bare
@@ -27,7 +28,18 @@ func BenchmarkBesideProofs(b *testing.B) {
 		prove := func() string { return must(key.Proof("GET", url, hash, "", time.Now())) }
 
 		b.Run("work=prove/alg="+alg+"/impl=tokenloop", func(b *testing.B) {
-			beside(b, "x-bare", 1, bareSignature(b, alg), func() { prove() }, func(int) {})
+			own := must(refresher.DPoPKeyOf(keys[alg]().private.(crypto.Signer)))
+			client := must(refresher.New(refresher.Config{
+				AuthURL: "https://id.example.com/auth", Origins: []string{"https://api.example.com"}, Base: nowhere(), Proof: own,
+			}))
+			defer client.Close()
+			require.NoError(b, client.SetTokens(b.Context(), refresher.Tokens{AccessToken: token, TokenType: "DPoP"}))
+			r := outgoing()
+			beside(b, "x-bare", 1, bareSignature(b, alg), func() {
+				if resp, err := client.RoundTrip(r); err != nil || resp.StatusCode != 200 {
+					b.Fatal(err)
+				}
+			}, func(int) {})
 		})
 		b.Run("work=request/alg="+alg+"/impl=tokenloop", func(b *testing.B) {
 			m, err := middleware.New(middleware.Config{

@@ -28,6 +28,8 @@ type Checker struct {
 	Nonces     *Nonces // nil: a proof needs none
 	Replays    Replays
 	Now        func() time.Time
+
+	known headers
 }
 
 // Check returns the proof of r, or a *jwterrors.Error: ProofInvalid,
@@ -45,7 +47,7 @@ func (c *Checker) Check(r *http.Request, token, jkt string) (*Proof, error) {
 	case len(values) > 1:
 		return nil, invalid("there is more than one proof")
 	}
-	p, err := Read(values[0], c.Algorithms)
+	p, err := read(values[0], c.Algorithms, &c.known)
 	if err != nil {
 		return nil, invalid("the proof cannot be taken: %w", err)
 	}

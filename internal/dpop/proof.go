@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -51,59 +50,63 @@ type Proof struct {
 // algorithms (RFC 9449, Section 4.3, checks 2 to 7). No error shows what the proof
 // says.
 func Read(raw string, algorithms []string) (*Proof, error) {
+	return read(raw, algorithms, nil)
+}
+
+// read is Read, and remembers the headers of proofs that were genuine.
+func read(raw string, algorithms []string, known *headers) (*Proof, error) {
 	parts, err := jws.Split(raw, MaxBytes)
 	if err != nil {
 		return nil, err
 	}
-	header, err1 := jws.Decode(parts.Header)
-	payload, err2 := jws.Decode(parts.Payload)
-	signature, err3 := jws.Decode(parts.Signature)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, err
-	}
-	h, err := jws.Members(header)
-	if err != nil {
-		return nil, errors.New("its header is not an unambiguous JSON object")
-	}
-	typ, _ := jws.String(h["typ"])
-	alg, _ := jws.String(h["alg"])
-	method := methods[alg]
-	switch {
-	case typ != Type:
-		return nil, errors.New(`its "typ" is not ` + Type)
-	case method == nil || !slices.Contains(algorithms, alg):
-		return nil, errors.New(`its "alg" is not allowed`)
-	case h["crit"] != nil || h["b64"] != nil || h["enc"] != nil:
-		return nil, errors.New("its header asks for an extension")
-	}
-	key, err := jwa.ParsePublicKey(h["jwk"], alg)
+	signature, err := jws.Decode(parts.Signature)
 	if err != nil {
 		return nil, err
 	}
-	if method.Verify(parts.SigningInput, signature, key) != nil {
+	h := known.get(parts.Header)
+	seen := h != nil
+	if !seen {
+		if h, err = readHeader(parts.Header, algorithms); err != nil {
+			return nil, err
+		}
+	}
+	if h.method.Verify(parts.SigningInput, signature, h.key) != nil {
 		return nil, errors.New("its signature is not that of its key")
 	}
-	claims, err := jws.ParseClaims(payload)
+	if !seen {
+		known.put(parts.Header, h)
+	}
+	payload, err := jws.Decode(parts.Payload)
 	if err != nil {
 		return nil, err
 	}
-	p := &Proof{Thumbprint: jwa.Thumbprint(key), ID: claims.ID, IssuedAt: claims.IssuedAt}
-	for name, target := range map[string]*string{"htm": &p.Method, "htu": &p.URL, "ath": &p.TokenHash, "nonce": &p.Nonce} {
-		raw, ok := claims.Members[name]
+	claims, ok := jws.Flat(payload)
+	if !ok {
+		if claims, err = jws.Members(payload); err != nil {
+			return nil, err
+		}
+	}
+	p := &Proof{Thumbprint: h.thumbprint}
+	for _, claim := range []struct {
+		name   string
+		target *string
+	}{{"jti", &p.ID}, {"htm", &p.Method}, {"htu", &p.URL}, {"ath", &p.TokenHash}, {"nonce", &p.Nonce}} {
+		raw, ok := claims[claim.name]
 		if !ok {
 			continue
 		}
-		if *target, err = jws.String(raw); err != nil || *target == "" {
-			return nil, fmt.Errorf("its %q is not a string, or empty", name)
+		if *claim.target, err = jws.String(raw); err != nil || *claim.target == "" {
+			return nil, fmt.Errorf("its %q is not a string, or empty", claim.name)
 		}
+	}
+	if p.IssuedAt, err = jws.NumericDate(claims["iat"]); err != nil {
+		return nil, errors.New(`its "iat" is missing, or no date`)
 	}
 	switch {
 	case p.ID == "" || len(p.ID) > maxText:
 		return nil, fmt.Errorf(`its "jti" is missing, or longer than %d bytes`, maxText)
 	case p.Method == "" || p.URL == "" || len(p.URL) > maxURL:
 		return nil, fmt.Errorf(`its "htm" or "htu" is missing, or longer than %d bytes`, maxURL)
-	case p.IssuedAt.IsZero():
-		return nil, errors.New(`its "iat" is missing`)
 	}
 	return p, nil
 }
