@@ -24,7 +24,7 @@ type DPoP struct {
 	Required bool
 
 	// Algorithms are what proofs may be signed with (RFC 7518, Section 3.1).
-	// Nil means ES256, EdDSA, ES384, PS256 and RS256.
+	// Nil means ES256, EdDSA, Ed25519, ES384, PS256 and RS256.
 	Algorithms []string
 
 	// MaxAge is how old a proof may be, one second to ten minutes; 30 seconds

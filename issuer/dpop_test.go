@@ -703,7 +703,7 @@ func TestIntrospectionOfBoundTokens(t *testing.T) { // RFC 9449, Section 6.2
 func TestTheMetadataSayHowProofsAreSigned(t *testing.T) { // RFC 9449, Section 5.1
 	const name = "dpop_signing_alg_values_supported"
 	for want, d := range map[string]*issuer.DPoP{
-		"[ES256 EdDSA ES384 PS256 RS256]": {}, "[EdDSA]": {Algorithms: []string{"EdDSA"}}, "<nil>": nil,
+		"[ES256 EdDSA Ed25519 ES384 PS256 RS256]": {}, "[EdDSA]": {Algorithms: []string{"EdDSA"}}, "<nil>": nil,
 	} {
 		f := newFixture(t, func(c *issuer.Config) { withOAuth(c); c.DPoP = d })
 		assert.Equal(t, want, fmt.Sprint(f.do("GET", "/.well-known/oauth-authorization-server", "").body[name]))

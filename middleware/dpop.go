@@ -31,7 +31,7 @@ type DPoP struct {
 	Required bool
 
 	// Algorithms are those that a proof may be signed with. Nil means ES256, EdDSA,
-	// ES384, PS256 and RS256. Challenges name them, and
+	// Ed25519, ES384, PS256 and RS256. Challenges name them, and
 	// [ProtectedResourceMetadata].DPoPSigningAlgValuesSupported should. New refuses
 	// what is not of a public key.
 	Algorithms []string

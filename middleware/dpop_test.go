@@ -179,7 +179,7 @@ func TestProofsThatAreRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			resp := send(t, "GET", me+"?x=y", "DPoP "+h.token, c.proofs...)
-			assert.Contains(t, resp.Header.Get("WWW-Authenticate"), `DPoP algs="ES256 EdDSA ES384 PS256 RS256", error="invalid_dpop_proof"`)
+			assert.Contains(t, resp.Header.Get("WWW-Authenticate"), `DPoP algs="ES256 EdDSA Ed25519 ES384 PS256 RS256", error="invalid_dpop_proof"`)
 			expect(t, resp, 401, jwterrors.ProofInvalid)
 		})
 	}
@@ -295,12 +295,12 @@ func TestOnlyBoundTokensWhereThatIsRequired(t *testing.T) {
 	h := newHolder(t, ecKey)
 	for range 3 {
 		resp := send(t, "GET", url, "Bearer "+good())
-		assert.Equal(t, `DPoP algs="ES256 EdDSA ES384 PS256 RS256", error="invalid_token", error_description="The proof of possession is not valid.", reason="AUTH_PROOF_INVALID"`, resp.Header.Get("WWW-Authenticate"))
+		assert.Equal(t, `DPoP algs="ES256 EdDSA Ed25519 ES384 PS256 RS256", error="invalid_token", error_description="The proof of possession is not valid.", reason="AUTH_PROOF_INVALID"`, resp.Header.Get("WWW-Authenticate"))
 		expect(t, resp, 401, jwterrors.ProofInvalid)
 	}
 	expect(t, send(t, "GET", url, "DPoP "+h.token, h.proof("GET", url+"/", "")), 200, "")
 	resp := send(t, "GET", url, "")
-	assert.Equal(t, `DPoP algs="ES256 EdDSA ES384 PS256 RS256"`, resp.Header.Get("WWW-Authenticate"))
+	assert.Equal(t, `DPoP algs="ES256 EdDSA Ed25519 ES384 PS256 RS256"`, resp.Header.Get("WWW-Authenticate"))
 	assert.Equal(t, jwterrors.TokenMissing, jwterrors.FromResponse(resp).Reason)
 	agree(t, auth, good())
 	agree(t, auth, h.token)
@@ -653,7 +653,7 @@ func TestTheSchemeOfDPoP(t *testing.T) {
 		})
 	}
 	resp := send(t, "GET", url, "DPoPs "+h.token, h.proof("GET", url+"/", ""))
-	assert.Equal(t, `Bearer, DPoP algs="ES256 EdDSA ES384 PS256 RS256"`, resp.Header.Get("WWW-Authenticate"), "a longer one is another one")
+	assert.Equal(t, `Bearer, DPoP algs="ES256 EdDSA Ed25519 ES384 PS256 RS256"`, resp.Header.Get("WWW-Authenticate"), "a longer one is another one")
 	assert.Equal(t, jwterrors.TokenMissing, jwterrors.FromResponse(resp).Reason)
 
 	r := must(http.NewRequest("GET", url, nil))

@@ -848,7 +848,7 @@ func ExampleDPoP() {
 	w := httptest.NewRecorder()
 	auth.Handler(hello).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
-	// Output: 401 Bearer, DPoP algs="ES256 EdDSA ES384 PS256 RS256"
+	// Output: 401 Bearer, DPoP algs="ES256 EdDSA Ed25519 ES384 PS256 RS256"
 }
 
 // What weakens the check of proofs is refused, all at once.

@@ -66,7 +66,7 @@ func describe(mux *http.ServeMux, o options) (at string, err error) {
 		InsecureAllowHTTP: true, // as everything on loopback here
 	}
 	if o.dpop != dpopOff {
-		about.DPoPSigningAlgValuesSupported = []string{"ES256", "EdDSA", "ES384", "PS256", "RS256"} // those that are the default
+		about.DPoPSigningAlgValuesSupported = []string{"ES256", "EdDSA", "Ed25519", "ES384", "PS256", "RS256"} // those that are the default
 		about.DPoPBoundAccessTokensRequired = o.dpop == dpopRequired
 	}
 	handler, err := about.Handler()

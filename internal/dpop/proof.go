@@ -23,7 +23,7 @@ import (
 const Type = "dpop+jwt"
 
 // Algorithms are those that proofs are signed with, where nobody names others.
-var Algorithms = []string{"ES256", "EdDSA", "ES384", "PS256", "RS256"}
+var Algorithms = []string{"ES256", "EdDSA", "Ed25519", "ES384", "PS256", "RS256"}
 
 // MaxBytes limits the length of a proof, in bytes. That of an RSA key of 4096 bits
 // has about 2000.
