@@ -31,13 +31,27 @@ type home struct {
 }
 
 // newHome runs a home whose tokens are signed with an algorithm.
-func newHome(t *testing.T, algorithm string) *home {
+func newHome(t *testing.T, algorithm string) *home { return serveHome(t, algorithm, false) }
+
+// newBoundHome runs one that takes proofs (RFC 9449), and asks for nonces.
+func newBoundHome(t *testing.T, algorithm string) *home { return serveHome(t, algorithm, true) }
+
+func serveHome(t *testing.T, algorithm string, bound bool) *home {
 	t.Helper()
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	h := &home{url: server.URL, api: server.URL + "/api"}
 
+	var ofIssuer *issuer.DPoP
+	var ofAPI *middleware.DPoP
+	metadata := middleware.ProtectedResourceMetadata{Resource: h.api, AuthorizationServers: []string{h.url}, InsecureAllowHTTP: true}
+	if bound {
+		secret := random(32) // clients know one nonce for each origin
+		ofIssuer = &issuer.DPoP{RequireNonce: true, NonceSecret: secret}
+		ofAPI = &middleware.DPoP{RequireNonce: true, NonceSecret: secret, PublicURL: h.url}
+		metadata.DPoPSigningAlgValuesSupported = proofAlgorithms
+	}
 	ring, err := issuer.NewKeyRing(issuer.KeyRingConfig{Key: must(issuer.GenerateKey(algorithm))})
 	require.NoError(t, err)
 	denied := middleware.NewDenylist(middleware.DenylistOptions{})
@@ -47,20 +61,19 @@ func newHome(t *testing.T, algorithm string) *home {
 		Issuer: h.url, Audience: []string{h.api}, Keys: ring, Denylist: denied, Grace: issuer.NoGrace,
 		MasterKeys: []issuer.MasterKey{{Secret: random(32)}}, Store: issuer.NewMemoryStore(),
 		Authenticate: func(context.Context, issuer.Credentials) (issuer.User, error) { return alice, nil },
-		Logger:       slog.New(slog.DiscardHandler),
-		Grants:       all, Revocation: true, Introspection: true, AuthorizationEndpoint: h.url + "/authorize",
+		Logger:       slog.New(slog.DiscardHandler), DPoP: ofIssuer,
+		Grants: all, Revocation: true, Introspection: true, AuthorizationEndpoint: h.url + "/authorize",
 		Clients: []issuer.Client{
 			{ID: "spa", Grants: all[:2], Scopes: scopes, RedirectURIs: []string{redirectURI}},
 			{ID: "app", Grants: all, Scopes: scopes, RedirectURIs: []string{redirectURI}, Secrets: []string{clientSecret}, MayIntrospect: true},
 		},
 	})
 	require.NoError(t, err)
-	metadata := middleware.ProtectedResourceMetadata{Resource: h.api, AuthorizationServers: []string{h.url}, InsecureAllowHTTP: true}
 	described, err := metadata.Handler()
 	require.NoError(t, err)
 	auth, err := middleware.New(middleware.Config{
 		Keys:   middleware.Discover(h.url, middleware.JWKSOptions{InsecureAllowHTTP: true}),
-		Issuer: h.url, Audience: []string{h.api}, Revocations: denied, ResourceMetadata: metadata.URL(),
+		Issuer: h.url, Audience: []string{h.api}, Revocations: denied, ResourceMetadata: metadata.URL(), DPoP: ofAPI,
 	})
 	require.NoError(t, err)
 
@@ -74,6 +87,9 @@ func newHome(t *testing.T, algorithm string) *home {
 	return h
 }
 
+// proofAlgorithms are those that proofs may be signed with by default.
+var proofAlgorithms = []string{"ES256", "EdDSA", "Ed25519", "ES384", "PS256", "RS256"}
+
 var alice = issuer.User{ID: "alice", Scopes: []string{"api:read"}}
 
 // authorize stands for the page that logs alice in and asks her: she allows
@@ -83,6 +99,7 @@ func (h *home) authorize(w http.ResponseWriter, r *http.Request) {
 	code, err := h.issuer.GrantCode(r.Context(), issuer.CodeRequest{
 		ClientID: q.Get("client_id"), RedirectURI: q.Get("redirect_uri"), Scope: q.Get("scope"),
 		CodeChallenge: q.Get("code_challenge"), CodeChallengeMethod: q.Get("code_challenge_method"), User: alice,
+		DPoPJKT: q.Get("dpop_jkt"),
 	})
 	if err != nil {
 		jwterrors.Responder{}.Respond(w, r, err)

@@ -35,6 +35,10 @@ func TestPeers(t *testing.T) {
 		{"openid-client", openidClient},
 		{"express-oauth2-jwt-bearer", expressBearer},
 		{"oidc-provider", oidcProvider},
+		{"oauth4webapi with DPoP", oauth4webapiDPoP},
+		{"proofs of dpop", proofsOfDPoP},
+		{"proofs for oauth4webapi", proofsForOAuth4webapi},
+		{"oidc-provider with DPoP", oidcProviderDPoP},
 	} {
 		t.Run(peer.name, func(t *testing.T) { peer.test(t, folder) })
 	}

@@ -3,6 +3,7 @@ package conformance
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -80,6 +81,7 @@ func newAPI(t *testing.T, provider, audience string, keys middleware.KeySource) 
 	denied := middleware.NewDenylist(middleware.DenylistOptions{})
 	auth, err := middleware.New(middleware.Config{
 		Keys: keys, Issuer: provider, Audience: []string{audience}, Revocations: denied, TokenTypes: []string{"at+jwt"},
+		DPoP: &middleware.DPoP{RequireNonce: true, InsecureAnyHost: true}, // it is known by its address alone
 	})
 	require.NoError(t, err)
 	server := httptest.NewServer(auth.Handler(middleware.RequireScopes("api:read")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -104,17 +106,24 @@ func held(session *refresher.Transport) refresher.Tokens {
 
 // source is a public client of the provider.
 func source(provider, resource string) refresher.OAuth {
-	return refresher.OAuth{
-		TokenURL: provider + "/token", RevokeURL: provider + "/token/revocation", ClientID: "mobile", Parameters: url.Values{"resource": {resource}},
+	o := refresher.OAuth{TokenURL: provider + "/token", RevokeURL: provider + "/token/revocation", ClientID: "mobile"}
+	if resource != "" {
+		o.Parameters = url.Values{"resource": {resource}}
 	}
+	return o
 }
 
-// newSession goes on with tokens.
-func newSession(t *testing.T, provider, api, resource string, tokens refresher.Tokens) *refresher.Transport {
+// newSession goes on with tokens, which may be bound to a key.
+func newSession(t *testing.T, provider, api, resource string, tokens refresher.Tokens, key ...*refresher.DPoPKey) *refresher.Transport {
 	t.Helper()
-	session, err := refresher.New(refresher.Config{
-		Origins: []string{api}, InsecureAllowHTTP: true, Issuer: provider, Audience: resource, Source: source(provider, resource),
-	})
+	config := refresher.Config{Origins: []string{api}, InsecureAllowHTTP: true, Source: source(provider, resource)}
+	if resource != "" { // else the token is opaque
+		config.Issuer, config.Audience = provider, resource
+	}
+	for _, key := range key {
+		config.Proof = key
+	}
+	session, err := refresher.New(config)
 	require.NoError(t, err)
 	t.Cleanup(func() { session.Close() })
 	require.NoError(t, session.SetTokens(t.Context(), tokens))
@@ -123,6 +132,12 @@ func newSession(t *testing.T, provider, api, resource string, tokens refresher.T
 
 // consented lets alice log in at the provider, and spends the code.
 func consented(t *testing.T, provider, resource string) refresher.Tokens {
+	t.Helper()
+	return spent(t, http.DefaultClient, provider, resource, nil)
+}
+
+// spent is consented by a client, and with further parameters of the request.
+func spent(t *testing.T, client *http.Client, provider, resource string, more url.Values) refresher.Tokens {
 	t.Helper()
 	const verifier = "an-obviously-fake-verifier-of-a-public-client"
 	sum := sha256.Sum256([]byte(verifier))
@@ -133,20 +148,25 @@ func consented(t *testing.T, provider, resource string) refresher.Tokens {
 		}
 		return nil
 	}}
-	resp, err := browser.Get(provider + "/auth?" + url.Values{
+	asked := url.Values{
 		"client_id": {"mobile"}, "redirect_uri": {redirectURI}, "response_type": {"code"}, "scope": {"openid api:read"}, "state": {"a state"},
-		"resource": {resource}, "code_challenge": {b64(sum[:])}, "code_challenge_method": {"S256"},
-	}.Encode())
+		"code_challenge": {b64(sum[:])}, "code_challenge_method": {"S256"},
+	}
+	form := url.Values{"grant_type": {"authorization_code"}, "client_id": {"mobile"}, "redirect_uri": {redirectURI}, "code_verifier": {verifier}}
+	if resource != "" {
+		asked.Set("resource", resource)
+		form.Set("resource", resource)
+	}
+	maps.Copy(asked, more)
+	resp, err := browser.Get(provider + "/auth?" + asked.Encode())
 	require.NoError(t, err)
 	resp.Body.Close()
 	back, err := resp.Location()
 	require.NoError(t, err, resp.Status)
 	require.Equal(t, "a state", back.Query().Get("state"), back.String())
 
-	resp, err = http.PostForm(provider+"/token", url.Values{
-		"grant_type": {"authorization_code"}, "client_id": {"mobile"}, "redirect_uri": {redirectURI},
-		"code": {back.Query().Get("code")}, "code_verifier": {verifier}, "resource": {resource},
-	})
+	form.Set("code", back.Query().Get("code"))
+	resp, err = client.PostForm(provider+"/token", form)
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	var tokens refresher.Tokens

@@ -1,9 +1,11 @@
 // An OpenID provider that is not ours: JWT access tokens (RFC 9068) of all
-// algorithms, code with PKCE, rotation, revocation. Its user is always alice, who
-// allows everything. It prints its URL, and ends with its standard input.
+// algorithms, code with PKCE, rotation, revocation, and DPoP with nonces for who sends
+// proofs. Its user is always alice, who allows everything. It prints its URL, and ends
+// with its standard input.
 //
 //	node oidc-provider.mjs REDIRECT_URI SECRET
 
+import { randomBytes } from "node:crypto";
 import { createServer } from "node:http";
 import { exportJWK, generateKeyPair } from "jose";
 import Provider from "oidc-provider";
@@ -36,7 +38,9 @@ const configuration = {
     const { client, session, params } = ctx.oidc;
     const grant = new ctx.oidc.provider.Grant({ clientId: client.clientId, accountId: session.accountId });
     grant.addOIDCScope("openid");
-    grant.addResourceScope(params.resource, "api:read");
+    if (params.resource) {
+      grant.addResourceScope(params.resource, "api:read");
+    }
     await grant.save();
     return grant;
   },
@@ -44,6 +48,7 @@ const configuration = {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },
     revocation: { enabled: true },
+    dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => true },
     resourceIndicators: {
       enabled: true,
       useGrantedResource: () => true,
