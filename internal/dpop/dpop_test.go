@@ -1,6 +1,7 @@
 package dpop_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -63,6 +64,26 @@ func TestWhatAKeyMakesIsRead(t *testing.T) {
 		_, err = dpop.Read(raw, []string{"ES384"})
 		assert.ErrorContains(t, err, "alg")
 	}
+}
+
+// RFC 9864, Section 2.2: clients write either name of the algorithm.
+func TestEdDSAHasTwoNames(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	key, err := dpop.NewKey(private)
+	require.NoError(t, err)
+	raw, err := key.Proof("GET", api, "", "", time.Unix(1e9, 0))
+	require.NoError(t, err)
+	parts := strings.Split(raw, ".")
+	header, err := base64.RawURLEncoding.DecodeString(parts[0])
+	require.NoError(t, err)
+	require.Contains(t, string(header), `"EdDSA"`)
+	newer := base64.RawURLEncoding.EncodeToString(bytes.Replace(header, []byte(`"EdDSA"`), []byte(`"Ed25519"`), 1)) + "." + parts[1]
+	p, err := dpop.Read(newer+"."+base64.RawURLEncoding.EncodeToString(ed25519.Sign(private, []byte(newer))), dpop.Algorithms)
+	require.NoError(t, err)
+	assert.Equal(t, key.Thumbprint, p.Thumbprint)
+	_, err = dpop.Read(newer+"."+parts[2], dpop.Algorithms)
+	assert.ErrorContains(t, err, "signature")
 }
 
 // The proofs of RFC 9449, Sections 4.1 and 7.1, and the values that it names.
