@@ -12,7 +12,7 @@ import (
 )
 
 // permitted are the licences under which a dependency may come.
-var permitted = regexp.MustCompile(`^(Apache-2\.0|MIT|ISC|BSD-3-Clause|BSD-2-Clause|MPL-2\.0)( AND (Apache-2\.0|MIT|ISC|BSD-3-Clause|BSD-2-Clause))*$`)
+var permitted = regexp.MustCompile(`^(Apache-2\.0|MIT|ISC|BSD-3-Clause|BSD-2-Clause|MPL-2\.0)( AND (Apache-2\.0|MIT|ISC|BSD-3-Clause|BSD-2-Clause|MPL-2\.0))*$`)
 
 func TestTheListIsTrue(t *testing.T) {
 	if os.Getenv("TOKENLOOP_TEST_REQUIRE") == "" {
