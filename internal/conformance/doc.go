@@ -8,7 +8,8 @@
 //	tokens_test.go     a corpus of our own: each way to spoil a token, for each algorithm,
 //	                   and in signatures_test.go each way to spoil its signature
 //	keys_test.go       the same for the keys of a set
-//	peers_test.go      clients, verifiers and a provider from npm, over HTTP, both ways
+//	peers_test.go      clients, verifiers and a provider from npm, over HTTP, both ways,
+//	                   and in proof_test.go the same with proofs of possession (RFC 9449)
 //
 // A label says whether a token is genuine; the reason, with which it is refused
 // here, says where. What is labelled genuine and refused nevertheless has the cause
