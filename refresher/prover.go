@@ -107,7 +107,7 @@ func (p *prover) send(req *http.Request, tokenHash string, again func() (io.Read
 		if !ok {
 			return resp, nil
 		}
-		keep(resp) // so that the connection can be used again
+		keep(resp)                           // so that the connection can be used again
 		req = req.WithContext(req.Context()) // a shallow copy
 		req.Body = body
 	}

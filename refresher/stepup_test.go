@@ -223,10 +223,12 @@ func TestALoginThatDoesNotHelp(t *testing.T) {
 		stepUp func(context.Context, *refresher.Transport, *jwterrors.Error) error
 		calls  int64
 	}{
-		"the user gives up": {func(context.Context, *refresher.Transport, *jwterrors.Error) error { return errors.New("the user gave up") }, 1},
-		"a panic":           {func(context.Context, *refresher.Transport, *jwterrors.Error) error { panic("canary") }, 1},
-		"a Goexit":          {func(context.Context, *refresher.Transport, *jwterrors.Error) error { runtime.Goexit(); return nil }, 1},
-		"no new token":      {func(context.Context, *refresher.Transport, *jwterrors.Error) error { return nil }, 2},
+		"the user gives up": {func(context.Context, *refresher.Transport, *jwterrors.Error) error {
+			return errors.New("the user gave up")
+		}, 1},
+		"a panic":      {func(context.Context, *refresher.Transport, *jwterrors.Error) error { panic("canary") }, 1},
+		"a Goexit":     {func(context.Context, *refresher.Transport, *jwterrors.Error) error { runtime.Goexit(); return nil }, 1},
+		"no new token": {func(context.Context, *refresher.Transport, *jwterrors.Error) error { return nil }, 2},
 		"one that is too weak": {func(ctx context.Context, tr *refresher.Transport, _ *jwterrors.Error) error {
 			return tr.SetTokens(ctx, atLevel("level1"))
 		}, 2},
