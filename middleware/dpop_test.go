@@ -519,13 +519,71 @@ func TestProcessesThatShareReplays(t *testing.T) {
 	require.Len(t, shared.used, 1)
 	for name, until := range shared.used {
 		assert.NotContains(t, proof, name)
-		assert.WithinDuration(t, time.Now().Add(90*time.Second), until, 5*time.Second)
+		assert.WithinDuration(t, time.Now().Add(120*time.Second), until, 5*time.Second, "MaxAge, and Leeway for two clocks")
 	}
 	shared.err = errors.New("the store is away")
 	resp := send(t, "GET", one, "DPoP "+h.token, h.proof("GET", one+"/", ""))
 	assert.NotEmpty(t, resp.Header.Get("Retry-After"))
 	assert.Equal(t, 503, resp.StatusCode)
 	assert.Equal(t, jwterrors.StoreUnavailable, jwterrors.FromResponse(resp).Reason)
+}
+
+// leftReplays keeps a proof for as long as the process that used it says is left, as
+// a server does that has a clock of its own.
+type leftReplays struct {
+	ends    map[string]time.Time // by the right clock
+	process func() time.Time     // the clock of the process
+}
+
+func (s leftReplays) Use(_ context.Context, proof string, until time.Time) (bool, error) {
+	if time.Now().Before(s.ends[proof]) {
+		return false, nil
+	}
+	s.ends[proof] = time.Now().Add(until.Sub(s.process()) + time.Millisecond)
+	return true, nil
+}
+
+// A proof that was used where the clock is ahead is remembered for as long as it is
+// good where the clock is right, and so by the clocks of clients and by nonces.
+func TestProcessesWithDifferentClocksShareReplays(t *testing.T) {
+	for name, nonces := range map[string]bool{"by iat": false, "by nonce": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ends, secret := map[string]time.Time{}, random(32)
+				process := func(ahead time.Duration) *middleware.Middleware {
+					now := func() time.Time { return time.Now().Add(ahead) }
+					return newAuth(t, withDPoP(func(d *middleware.DPoP) { d.Replays = leftReplays{ends, now} }), func(c *middleware.Config) {
+						if c.Now = now; nonces {
+							c.DPoP.RequireNonce, c.DPoP.NonceSecret = true, secret
+						}
+					})
+				}
+				right, ahead := process(0), process(30*time.Second) // the default Leeway
+				h := newHolder(t, ecKey)
+				request := func(nonce string) *http.Request {
+					r := httptest.NewRequest("GET", publicURL, nil)
+					r.Header.Set("Authorization", "DPoP "+h.token)
+					r.Header.Set("DPoP", h.proof("GET", publicURL, nonce))
+					return r
+				}
+				nonce := ""
+				if nonces {
+					var e *jwterrors.Error
+					_, err := right.Check(request(""))
+					require.ErrorAs(t, err, &e)
+					nonce = e.Nonce
+				}
+				r := request(nonce)
+				_, err := ahead.Check(r)
+				require.NoError(t, err)
+				for range 300 {
+					_, err := right.Check(r)
+					require.Error(t, err)
+					time.Sleep(time.Second)
+				}
+			})
+		})
+	}
 }
 
 func TestMoreProofsThanAreRemembered(t *testing.T) {

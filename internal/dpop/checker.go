@@ -74,6 +74,7 @@ func (c *Checker) Check(r *http.Request, token, jkt string) (*Proof, error) {
 	case jkt != "" && subtle.ConstantTimeCompare([]byte(p.Thumbprint), []byte(jkt)) != 1:
 		return nil, invalid("the proof's key is not the one that is bound")
 	}
+	until = until.Add(c.Leeway) // it may be good for longer elsewhere, by another clock
 	switch first, err := c.Replays.Use(r.Context(), p.name(), until); {
 	case err != nil:
 		return nil, &jwterrors.Error{Reason: jwterrors.StoreUnavailable, Err: fmt.Errorf("ask whether a proof was used: %w", err)}

@@ -134,7 +134,8 @@
 // [Replays] tell for all processes together whether a DPoP proof (RFC 9449) was used
 // before. A proof takes a key of some 250 bytes until it is over, and one SET NX; one
 // that comes again takes a GET more. 1,000 requests a second, with proofs that count
-// for a minute, are 15 MB. The server must not evict: a proof that it forgets can be
-// used again. A fail-over may lose the last ones. A verifier that keeps nothing else
-// here needs +set, +get, +ping, +hello, +client and, for Check, +info.
+// for a minute, are 30 MB: a proof is remembered for two, since clocks differ. The
+// server must not evict: a proof that it forgets can be used again. A fail-over may
+// lose the last ones. A verifier that keeps nothing else here needs +set, +get, +ping,
+// +hello, +client and, for Check, +info.
 package redisstore
