@@ -455,3 +455,20 @@ func TestAFullMemoryForgetsNothing(t *testing.T) {
 	assert.NoError(t, err)
 	assert.True(t, ok, "there is room again")
 }
+
+// Whoever can choose the names of proofs cannot fill one part of a Memory, and shut
+// out those whose proofs happen to be in it.
+func TestTheNamesOfProofsFillNoPart(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	m := dpop.NewMemory(1<<12, func() time.Time { return now })
+	for n, found := 0, 0; found < 256; n++ { // an eighth of those that there is room for
+		id := fmt.Sprint(n)
+		if sum := sha256.Sum256([]byte(id)); sum[16]%64 != 0 {
+			continue
+		}
+		found++
+		ok, err := m.Use(t.Context(), id, now.Add(time.Minute))
+		require.NoError(t, err)
+		require.True(t, ok)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"hash/maphash"
 	"sync"
 	"time"
 )
@@ -28,6 +29,7 @@ func (p *Proof) name() string {
 type Memory struct {
 	now    func() time.Time
 	most   int // of a shard's half
+	seed   maphash.Seed
 	shards [64]shard
 }
 
@@ -48,7 +50,7 @@ const MaxProofs = 1 << 21
 
 // NewMemory returns a Memory of most proofs, or nearly so many, by the clock now.
 func NewMemory(most int, now func() time.Time) *Memory {
-	m := &Memory{now: now}
+	m := &Memory{now: now, seed: maphash.MakeSeed()}
 	m.most = max(1, most/2/len(m.shards))
 	return m
 }
@@ -61,7 +63,7 @@ var ErrFull = errors.New("dpop: too many proofs in a short time")
 func (m *Memory) Use(_ context.Context, proof string, until time.Time) (bool, error) {
 	sum := sha256.Sum256([]byte(proof))
 	key := [16]byte(sum[:16])
-	s := &m.shards[sum[16]%byte(len(m.shards))]
+	s := &m.shards[maphash.Bytes(m.seed, key[:])%uint64(len(m.shards))] // nobody can choose which
 	now := m.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
