@@ -602,6 +602,24 @@ func TestMoreProofsThanAreRemembered(t *testing.T) {
 	assert.GreaterOrEqual(t, full, 128)
 }
 
+// A proof is remembered to the last moment at which it counts.
+func TestAProofAtItsLastMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		auth := newAuth(t, withDPoP(func(d *middleware.DPoP) { d.MaxAge = 5 * time.Second }), func(c *middleware.Config) { c.Leeway = middleware.NoLeeway })
+		h := newHolder(t, ecKey)
+		r := httptest.NewRequest("GET", publicURL, nil)
+		r.Header.Set("Authorization", "DPoP "+h.token)
+		r.Header.Set("DPoP", h.proof("GET", publicURL, ""))
+		_, err := auth.Check(r)
+		require.NoError(t, err)
+		for n := range 10 {
+			_, err = auth.Check(r)
+			require.ErrorIs(t, err, jwterrors.ProofInvalid, "after %d seconds", n)
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 // The order of the reasons: what the token says, the proof, what others say.
 func TestThePlaceOfPossession(t *testing.T) {
 	revoked := true

@@ -450,7 +450,7 @@ func TestAFullMemoryForgetsNothing(t *testing.T) {
 	ok, err := m.Use(t.Context(), "0", now.Add(time.Minute))
 	assert.NoError(t, err)
 	assert.False(t, ok)
-	now = now.Add(time.Minute)
+	now = now.Add(time.Minute + 1)
 	ok, err = m.Use(t.Context(), "new", now.Add(time.Minute))
 	assert.NoError(t, err)
 	assert.True(t, ok, "there is room again")

@@ -40,7 +40,7 @@ type shard struct {
 	mu    sync.Mutex
 	young map[[16]byte]struct{}
 	old   map[[16]byte]struct{}
-	turn  time.Time // when young becomes old; not before all in old has ended
+	turn  time.Time // after it young becomes old; not before all in old has ended
 	end   time.Time // when all in young has ended
 }
 
@@ -67,7 +67,7 @@ func (m *Memory) Use(_ context.Context, proof string, until time.Time) (bool, er
 	now := m.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !now.Before(s.turn) {
+	if now.After(s.turn) {
 		s.old, s.turn = s.young, s.end
 		s.young = make(map[[16]byte]struct{}, len(s.old)/2)
 	}
