@@ -87,8 +87,9 @@ func boundToken(header http.Header) string {
 // have been used. req itself does not change.
 func (p *prover) send(req *http.Request, tokenHash string, again func() (io.ReadCloser, bool)) (*http.Response, error) {
 	origin, url := target(req)
+	known := p.known(origin)
 	for repeated := false; ; repeated = true {
-		known, sent := p.known(origin), p.now()
+		sent := p.now()
 		proof, err := p.key.Proof(cmp.Or(req.Method, http.MethodGet), url, tokenHash, known.nonce, sent.Add(known.ahead))
 		if err != nil {
 			closeBody(req)
@@ -99,10 +100,11 @@ func (p *prover) send(req *http.Request, tokenHash string, again func() (io.Read
 		if err != nil || resp == nil {
 			return resp, err
 		}
-		refused, news := p.learn(origin, known, resp, sent)
-		if repeated || !news && !(refused && connections.Load() > 1) {
+		next, refused := p.learn(origin, known, resp, sent)
+		if repeated || next == known && !(refused && connections.Load() > 1) {
 			return resp, nil
 		}
+		known = next // and not what others have learned since: a nonce may be for one use
 		body, ok := again()
 		if !ok {
 			return resp, nil
@@ -154,8 +156,9 @@ func (p *prover) known(origin string) server {
 
 // learn notes the nonce in an answer (RFC 9449, Section 8.2) and, where it refuses a
 // proof, what time it is there. It reports whether the answer refuses the proof that
-// was made with used, at sent, and whether that is for the lack of what is known now.
-func (p *prover) learn(origin string, used server, resp *http.Response, sent time.Time) (refused, news bool) {
+// was made with used, at sent, and what to make the next one with: with used again,
+// unless the answer says what it was lacking.
+func (p *prover) learn(origin string, used server, resp *http.Response, sent time.Time) (next server, refused bool) {
 	nonce, reason := nonceOf(resp.Header), jwterrors.Reason("")
 	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusBadRequest {
 		if e := p.reader.FromResponse(resp); e != nil {
@@ -167,7 +170,14 @@ func (p *prover) learn(origin string, used server, resp *http.Response, sent tim
 	if refused {
 		ahead, late = timeOf(resp.Header, used.ahead, sent, p.now())
 	}
+	next = used
 	newNonce := nonce != "" && nonce != used.nonce
+	if newNonce {
+		next.nonce = nonce
+	}
+	if late {
+		next.ahead = ahead
+	}
 	if newNonce || late {
 		p.mu.Lock()
 		s := p.servers[origin]
@@ -180,7 +190,10 @@ func (p *prover) learn(origin string, used server, resp *http.Response, sent tim
 		p.note(origin, s)
 		p.mu.Unlock()
 	}
-	return refused, reason == jwterrors.ProofNonceRequired && newNonce || reason == jwterrors.ProofInvalid && late
+	if reason == jwterrors.ProofNonceRequired && newNonce || reason == jwterrors.ProofInvalid && late {
+		return next, refused
+	}
+	return used, refused
 }
 
 // note keeps s. Where there are too many, some other one is forgotten: it costs that

@@ -281,6 +281,30 @@ func TestTenThousandCallsWithANonceThatChanges(t *testing.T) {
 	assert.Zero(t, b.demands.Load())
 }
 
+// A server whose nonces are for one use each: who is given one in a refusal uses that
+// one, whatever others are given meanwhile.
+func TestNoncesThatAreForOneUse(t *testing.T) {
+	var mu sync.Mutex
+	good := map[string]bool{}
+	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		nonce, next := proofOf(t, r).Nonce, rand.Text()
+		mu.Lock()
+		fits := good[nonce]
+		delete(good, nonce)
+		good[next] = true
+		mu.Unlock()
+		w.Header().Set("DPoP-Nonce", next)
+		if !fits {
+			jwterrors.Responder{}.Respond(w, r, jwterrors.ProofNonceRequired)
+		}
+	}))
+	client := &http.Client{Transport: refresher.NewDPoPKey().Transport(nil)}
+	assert.EqualValues(t, 200, crowd(200, func(int) bool {
+		status, err := get(t.Context(), client, server.URL)
+		return err == nil && status == 200
+	}))
+}
+
 // A clock that is wrong costs one request at each server that looks at "iat": what
 // time it is there stands in its refusal.
 func TestProofsOfAWrongClock(t *testing.T) {
