@@ -123,7 +123,16 @@ func target(req *http.Request) (origin, url string) {
 	if opaque := req.URL.Opaque; opaque != "" { // net/http puts it into the request line
 		path, _, _ = strings.Cut(strings.TrimPrefix(opaque, "//"+req.URL.Host), "?")
 	}
-	return origin, origin + cmp.Or(path, "/")
+	return origin, withoutZone(origin) + cmp.Or(path, "/")
+}
+
+// withoutZone returns an origin without the zone of an IPv6 address, which is a matter
+// of this machine and not sent (RFC 6874, Section 4).
+func withoutZone(origin string) string {
+	if at, end := strings.IndexByte(origin, '%'), strings.IndexByte(origin, ']'); 0 <= at && at < end {
+		return origin[:at] + origin[end:]
+	}
+	return origin
 }
 
 // withProof returns a copy of req with proof in the place of any that was there. The

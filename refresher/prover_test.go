@@ -453,7 +453,9 @@ func TestTheURLOfAProofIsTheOneThatIsSent(t *testing.T) {
 	b := newBoundService(false)
 	server := serve(t, b)
 	host := strings.TrimPrefix(server.URL, "http://")
-	tr := withProof(t, server.URL, func(c *refresher.Config) { c.Origins = append(c.Origins, "http://virtual.test") })
+	tr := withProof(t, server.URL, func(c *refresher.Config) {
+		c.Origins = append(c.Origins, "http://virtual.test", "http://[fe80::1%25eth0]:8080")
+	})
 	login(t, tr)
 	for _, c := range []struct {
 		name   string
@@ -466,6 +468,7 @@ func TestTheURLOfAProofIsTheOneThatIsSent(t *testing.T) {
 		{"a path that is not ASCII", func(r *http.Request) { r.URL.Path = "/api/\u00e9" }, server.URL + "/api/%C3%A9"},
 		{"dots", func(r *http.Request) { r.URL.Path = "/x/../api" }, server.URL + "/x/../api"},
 		{"another Host", func(r *http.Request) { r.Host = "virtual.test" }, "http://virtual.test/api"},
+		{"a Host with a zone", func(r *http.Request) { r.Host = "[fe80::1%eth0]:8080" }, "http://[fe80::1]:8080/api"},
 		{"an opaque path", func(r *http.Request) { r.URL.Opaque = "/api/%2e?x" }, server.URL + "/api/%2e"},
 		{"an opaque URL", func(r *http.Request) { r.URL.Opaque = "//" + host + "/api/%41?x" }, server.URL + "/api/%41"},
 		{"no method", func(r *http.Request) { r.Method = "" }, server.URL + "/api"},
