@@ -119,7 +119,7 @@
 //	7.2    A bound token is never sent as Bearer, nor one of the other kind as DPoP.
 //	       TestNewTokensAreBoundToTheKey
 //	8      use_dpop_nonce at the token endpoint costs one request, and is no failure.
-//	       TestANonceCostsOneRequest TestANonceAtATokenEndpoint TestHostileNonces TestNoncesThatAreForOneUse
+//	       TestANonceCostsOneRequest TestANonceAtATokenEndpoint TestHostileNonces TestNoncesOfSeveralServersOfOneOrigin
 //	8.1    A nonce that does not keep to the syntax is none.
 //	       TestHostileNonces
 //	8.2    A nonce of any answer is used from then on, for its origin, and for issuer and API apart.

@@ -104,7 +104,7 @@ func (p *prover) send(req *http.Request, tokenHash string, again func() (io.Read
 		if repeated || next == known && !(refused && connections.Load() > 1) {
 			return resp, nil
 		}
-		known = next // and not what others have learned since: a nonce may be for one use
+		known = next // and not what others have learned since: it may be of another server
 		body, ok := again()
 		if !ok {
 			return resp, nil
