@@ -153,7 +153,8 @@ func (k *DPoPKey) Proof(method, url, accessToken, nonce string) (string, error) 
 // have a transport below their own. It remembers the nonces of servers and what
 // their clocks say, and repeats a request once where a server asks for a nonce, or
 // does not take the time of a wrong clock, if its body can be sent again. A nil base
-// means http.DefaultTransport.
+// means http.DefaultTransport. Host names are in ASCII (xn--...): net/http sends them so,
+// and no server would find another spelling to be its own.
 func (k *DPoPKey) Transport(base http.RoundTripper) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport
