@@ -472,3 +472,27 @@ func TestTheNamesOfProofsFillNoPart(t *testing.T) {
 		require.True(t, ok)
 	}
 }
+
+// A clock that was a day ahead and is set right leaves no Memory that is full for a
+// day, nor one that forgets what it was told since.
+func TestAMemoryWhoseClockIsSetBack(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	m := dpop.NewMemory(1<<13, func() time.Time { return now })
+	use := func(id string) (bool, error) { return m.Use(t.Context(), id, now.Add(time.Minute)) }
+	now = now.Add(24 * time.Hour)
+	for n := range 1 << 10 {
+		_, err := use(fmt.Sprint("ahead", n))
+		require.NoError(t, err)
+	}
+	now = now.Add(-24 * time.Hour)
+	for n := range 1 << 14 { // twice as many as there is room for, in a quarter of an hour
+		id := fmt.Sprint(n)
+		first, err := use(id)
+		require.NoError(t, err)
+		require.True(t, first)
+		now = now.Add(55 * time.Millisecond)
+		first, err = use(id)
+		require.NoError(t, err)
+		require.False(t, first)
+	}
+}

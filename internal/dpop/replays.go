@@ -48,6 +48,9 @@ type shard struct {
 // number.
 const MaxProofs = 1 << 21
 
+// longest is more than any proof lasts.
+const longest = time.Hour
+
 // NewMemory returns a Memory of most proofs, or nearly so many, by the clock now.
 func NewMemory(most int, now func() time.Time) *Memory {
 	m := &Memory{now: now, seed: maphash.MakeSeed()}
@@ -67,6 +70,9 @@ func (m *Memory) Use(_ context.Context, proof string, until time.Time) (bool, er
 	now := m.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.turn.Sub(until) > longest { // the clock was ahead, and was set right
+		s.turn, s.end = until, until
+	}
 	if now.After(s.turn) {
 		s.old, s.turn = s.young, s.end
 		s.young = make(map[[16]byte]struct{}, len(s.old)/2)
