@@ -83,7 +83,8 @@
 // # Revocation
 //
 // A token is good until it expires, unless somebody is asked. What there is to ask, all
-// of it in memory, so that no request waits for a network:
+// of it in memory, so that no request waits for a network, but for the first StatusList
+// and for one that is overdue:
 //
 //	Denylist, alone            one process, which is told of logouts by its issuer
 //	Denylist with a feed       services that share a Redis or a database with the issuer
