@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -77,6 +78,17 @@ type DPoP struct {
 	// X-Forwarded-Host tell it then. New refuses a network of 0 bits.
 	TrustedProxies []netip.Prefix
 }
+
+// String names what is no secret.
+func (d DPoP) String() string {
+	return fmt.Sprintf("DPoP with Required %t and RequireNonce %t", d.Required, d.RequireNonce)
+}
+
+// Format writes String for every verb and flag, "%#v" included.
+func (d DPoP) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(d.String())) }
+
+// LogValue returns what String does.
+func (d DPoP) LogValue() slog.Value { return slog.StringValue(d.String()) }
 
 // Replays remembers which proofs were used, perhaps for several processes. It must
 // be safe for concurrent use.

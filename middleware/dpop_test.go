@@ -5,8 +5,11 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -819,4 +822,21 @@ func TestNoProofIsShown(t *testing.T) {
 		}
 	}
 	assert.Contains(t, log.String(), "AUTH_PROOF_NONCE_REQUIRED")
+}
+
+func TestPrintingShowsNoSecretOfNonces(t *testing.T) {
+	secret := []byte("an obviously fake nonce secret 32")
+	d := middleware.DPoP{PublicURL: publicURL, RequireNonce: true, NonceSecret: secret}
+	auth := newAuth(t, func(c *middleware.Config) { c.DPoP = &d })
+	var log bytes.Buffer
+	for _, v := range []any{d, &d, middleware.Config{DPoP: &d}, auth} {
+		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "v", v)
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", v)
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
+			fmt.Fprintf(&log, verb+"\n", v)
+		}
+	}
+	for _, form := range []string{"obviously", hex.EncodeToString(secret[:8]), strings.ToUpper(hex.EncodeToString(secret[:8])), "97 110 32", "0x61, 0x6e", base64.StdEncoding.EncodeToString(secret)[:12]} {
+		assert.NotContains(t, log.String(), form)
+	}
 }

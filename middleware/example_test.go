@@ -852,6 +852,11 @@ func ExampleDPoP() {
 }
 
 // What weakens the check of proofs is refused, all at once.
+func ExampleDPoP_String() {
+	fmt.Println(middleware.DPoP{RequireNonce: true, NonceSecret: []byte("an obviously fake nonce secret 32")})
+	// Output: DPoP with Required false and RequireNonce true
+}
+
 func ExampleDPoP_incorrect() {
 	_, err := middleware.New(middleware.Config{
 		Keys:     middleware.HS256(exampleSecret),
