@@ -49,10 +49,11 @@ type entry struct {
 	hash        uint64
 	token       string
 	keys        KeySource
-	set         *keySet   // the keys that it was verified with; with others it does not count
-	record      *record   // packed
-	from, until time.Time // between these, judgeTime accepts it
-	size        int       // an estimate in bytes, not below the truth
+	set         *keySet     // the keys that it was verified with; with others it does not count
+	record      *record     // packed
+	statusList  *StatusList // of the issuer; with another one it does not count
+	from, until time.Time   // between these, judgeTime accepts it
+	size        int         // an estimate in bytes, not below the truth
 }
 
 // The size of an entry of an ordinary token, of what an entry holds beside its

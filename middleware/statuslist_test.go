@@ -629,6 +629,23 @@ func TestATenantGetsAList(t *testing.T) {
 	assert.ErrorIs(t, verify(auth, token), jwterrors.KeysUnavailable)
 }
 
+// A tenant's token without a status is remembered like one that has it.
+func TestATenantsTokenWithoutAStatusIsRemembered(t *testing.T) {
+	l := newLister()
+	keys, list := l.keySource(), l.statusList(func(o *middleware.StatusListOptions) { o.InsecureAllowNoStatus = true })
+	auth := must(middleware.New(middleware.Config{ShareClaims: true, Resolve: func(context.Context, *http.Request, string) (middleware.Issuer, error) {
+		return middleware.Issuer{Issuer: issuer, Audience: []string{audience}, Keys: keys, StatusList: list}, nil
+	}}))
+	token := l.token()
+	var seen []*middleware.Claims
+	for range 4 {
+		c, err := auth.Verify(t.Context(), token)
+		require.NoError(t, err)
+		seen = append(seen, c)
+	}
+	assert.Same(t, seen[2], seen[3])
+}
+
 // A token that is remembered is judged by the list, for nothing but a look.
 func TestALookAtTheListAllocatesNothing(t *testing.T) {
 	l := newLister()

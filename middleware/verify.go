@@ -85,7 +85,7 @@ func (m *Middleware) seenBefore(ctx context.Context, request *http.Request, hash
 	if keys.snapshot(now) != e.set { // which no two sources share
 		return nil, is, nil
 	}
-	if is != nil && is.statusList != e.record.status.list {
+	if is != nil && is.statusList != e.statusList {
 		return nil, is, nil
 	}
 	r := e.record
@@ -117,7 +117,7 @@ func (m *Middleware) firstSight(ctx context.Context, request *http.Request, is *
 	}
 	if m.cache.wants(hash) {
 		m.cache.put(&entry{
-			hash: hash, token: token, keys: is.keys, set: set, record: r.packed(m.share),
+			hash: hash, token: token, keys: is.keys, set: set, record: r.packed(m.share), statusList: is.statusList,
 			from: later(r.NotBefore, r.IssuedAt).Add(-m.leeway), until: r.ExpiresAt.Add(m.leeway),
 		}, now)
 	}
