@@ -2,19 +2,21 @@
 // tests of their packages, and lists which test notices. One that none notices is
 // an error, unless accepted.go says why it is none.
 //
-//	go run ./internal/mutation                      all of them, about an hour
+//	go run ./internal/mutation                      all of them
 //	go run ./internal/mutation -only decide.go      those whose place contains this
 //	go run ./internal/mutation -write               writes CHECKS.md, too
 //
 // A check is an if, or a case of a switch without a tag, that ends in a return, in
 // one of the files that targets lists. It is removed by making its condition false.
-// No file is changed: the tests are built with an overlay.
+//
+// No file is changed: the tests are built with an overlay, once, in which the
+// environment says which check is removed. Every test first runs alone, with nothing
+// removed, and leaves a note of the checks whose condition was true: only those tests
+// can notice, and only they run without the check.
 package main
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"go/ast"
@@ -24,11 +26,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
-	"sync"
-	"time"
 )
 
 // targets are the files whose checks are removed, and the packages whose tests
@@ -58,8 +56,7 @@ type check struct {
 	function string
 	text     string // of the condition
 	line     int
-	source   []byte // of the file without the check
-	packages []string
+	spans    [][2]int // of the conditions, in bytes
 
 	caught string // by this test; empty where none noticed
 }
@@ -88,76 +85,57 @@ func repository() (string, error) {
 }
 
 func run(root, only string, write bool, workers int) error {
-	var checks []*check
+	var all []*check
 	for _, target := range targets {
+		var checks []*check
 		for _, file := range target.files {
 			found, err := checksOf(root, file)
 			if err != nil {
 				return err
 			}
 			for _, c := range found {
-				c.packages = target.packages
 				if strings.Contains(c.place(), only) {
 					checks = append(checks, c)
 				}
 			}
 		}
-	}
-	work := make(chan *check)
-	var all sync.WaitGroup
-	var mu sync.Mutex
-	var failed error
-	for range workers {
-		all.Go(func() {
-			for c := range work {
-				err := c.try(root)
-				mu.Lock()
-				switch {
-				case err != nil:
-					failed = fmt.Errorf("%s:%d: %s: %w", c.file, c.line, c.place(), err)
-				case c.caught != "":
-					fmt.Printf("caught    %s:%d %s: %s  by %s\n", c.file, c.line, c.function, c.text, c.caught)
-				case accepted[c.place()] != "":
-					fmt.Printf("accepted  %s:%d %s: %s\n", c.file, c.line, c.function, c.text)
-				default:
-					fmt.Printf("SURVIVED  %s:%d %s: %s\n", c.file, c.line, c.function, c.text)
-				}
-				mu.Unlock()
+		for _, p := range target.packages {
+			if len(checks) == 0 {
+				break
 			}
-		})
+			if err := try(root, p, checks, workers); err != nil {
+				return fmt.Errorf("%s: %w", p, err)
+			}
+		}
+		all = append(all, checks...)
 	}
-	for _, c := range checks {
-		work <- c
-	}
-	close(work)
-	all.Wait()
 	survived := 0
-	for _, c := range checks {
-		if c.caught == "" && accepted[c.place()] == "" {
+	for _, c := range all {
+		switch place := fmt.Sprintf("%s:%d %s: %s", c.file, c.line, c.function, c.text); {
+		case c.caught != "":
+			fmt.Println("caught   ", place, " by", c.caught)
+		case accepted[c.place()] != "":
+			fmt.Println("accepted ", place)
+		default:
+			fmt.Println("SURVIVED ", place)
 			survived++
 		}
 	}
-	fmt.Printf("%d checks, of which %d can be removed without a test that notices\n", len(checks), survived)
+	fmt.Printf("%d checks, of which %d can be removed without a test that notices\n", len(all), survived)
 	switch {
-	case failed != nil:
-		return failed
 	case survived > 0:
 		return fmt.Errorf("%d survived", survived)
 	case write && only == "":
-		return os.WriteFile(filepath.Join(root, "internal", "mutation", "CHECKS.md"), list(checks), 0o644)
+		return os.WriteFile(filepath.Join(root, "internal", "mutation", "CHECKS.md"), list(all), 0o644)
 	}
 	return nil
 }
 
-// checksOf returns the checks in a file, each with the file without it.
+// checksOf returns the checks in a file.
 func checksOf(root, file string) ([]*check, error) {
 	path := filepath.Join(root, file)
-	source, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
 	files := token.NewFileSet()
-	tree, err := parser.ParseFile(files, path, source, parser.SkipObjectResolution)
+	tree, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +147,6 @@ func checksOf(root, file string) ([]*check, error) {
 		}
 		seen := map[string]int{}
 		remove := func(conditions []ast.Expr) {
-			from, to := files.Position(conditions[0].Pos()), files.Position(conditions[len(conditions)-1].End())
 			var text bytes.Buffer
 			for i, c := range conditions {
 				if i > 0 {
@@ -181,14 +158,11 @@ func checksOf(root, file string) ([]*check, error) {
 			if seen[one]++; seen[one] > 1 {
 				one += fmt.Sprintf(" (%d)", seen[one])
 			}
-			var without []string
-			for _, c := range conditions {
-				without = append(without, fmt.Sprintf("false && (%s)", source[files.Position(c.Pos()).Offset:files.Position(c.End()).Offset]))
+			c := &check{file: file, function: f.Name.Name, text: one, line: files.Position(conditions[0].Pos()).Line}
+			for _, e := range conditions {
+				c.spans = append(c.spans, [2]int{files.Position(e.Pos()).Offset, files.Position(e.End()).Offset})
 			}
-			found = append(found, &check{
-				file: file, function: f.Name.Name, text: one, line: from.Line,
-				source: slices.Concat(source[:from.Offset], []byte(strings.Join(without, ", ")), source[to.Offset:]),
-			})
+			found = append(found, c)
 		}
 		ast.Inspect(f.Body, func(n ast.Node) bool {
 			switch n := n.(type) {
@@ -218,50 +192,6 @@ func returns(body []ast.Stmt) bool {
 	}
 	_, ok := body[len(body)-1].(*ast.ReturnStmt)
 	return ok
-}
-
-var failing = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
-
-// try runs the tests without the check.
-func (c *check) try(root string) error {
-	dir, err := os.MkdirTemp("", "mutation")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	changed := filepath.Join(dir, filepath.Base(c.file))
-	if err := os.WriteFile(changed, c.source, 0o600); err != nil {
-		return err
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, c.file): changed}})
-	if err != nil {
-		return err
-	}
-	plan := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(plan, overlay, 0o600); err != nil {
-		return err
-	}
-	for _, p := range c.packages {
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-		cmd := exec.CommandContext(ctx, "go", "test", "-overlay", plan, "-vet=off", "-count=1", "-failfast", "-timeout=100s", p)
-		cmd.Dir = root
-		out, err := cmd.CombinedOutput()
-		cancel()
-		switch {
-		case err == nil:
-			continue
-		case bytes.Contains(out, []byte("[build failed]")) || bytes.Contains(out, []byte("[setup failed]")):
-			return fmt.Errorf("it does not build:\n%s", out)
-		}
-		c.caught = "a panic"
-		if m := failing.FindSubmatch(out); m != nil {
-			c.caught = string(m[1])
-		} else if bytes.Contains(out, []byte("test timed out")) {
-			c.caught = "a test that does not end"
-		}
-		return nil
-	}
-	return nil
 }
 
 // list returns the list of checks in Markdown.
