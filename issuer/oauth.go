@@ -120,9 +120,6 @@ func isPage(s string) bool {
 
 // oauthRoutes mounts the endpoints that the Config asks for.
 func (i *Issuer) oauthRoutes() {
-	if i.oauth == nil {
-		return
-	}
 	handle := func(on bool, path, method string, e endpoint) {
 		if on {
 			i.mux.Handle(i.c.Prefix+path, i.handler(map[string]endpoint{method: e}))

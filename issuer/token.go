@@ -132,14 +132,10 @@ func (i *Issuer) verify(token string, now time.Time) (sid string, c *jws.Claims,
 	if missing != nil {
 		return "", nil, refused(jwterrors.TokenPayloadInvalid, "it belongs to no session")
 	}
-	if err != nil && !errors.Is(err, jwterrors.TokenExpired) {
-		return "", nil, err
-	}
 	return sid, c, err
 }
 
-// inspect is verify for an access token of any kind. It returns the claims, if the
-// signature is genuine, beside errors too.
+// inspect is verify for an access token of any kind.
 func (i *Issuer) inspect(token string, now time.Time) (*jws.Claims, error) {
 	refuse := func(r jwterrors.Reason, cause string) (*jws.Claims, error) { return nil, refused(r, cause) }
 	parts, err := jws.Split(token, maxToken)
@@ -176,11 +172,11 @@ func (i *Issuer) inspect(token string, now time.Time) (*jws.Claims, error) {
 	}
 	switch {
 	case c.Expiry.IsZero():
-		return c, refused(jwterrors.TokenPayloadInvalid, "it never expires")
+		return refuse(jwterrors.TokenPayloadInvalid, "it never expires")
 	case c.Issuer != i.c.Issuer:
-		return c, refused(jwterrors.TokenIssuerInvalid, "another issuer")
+		return refuse(jwterrors.TokenIssuerInvalid, "another issuer")
 	case !slices.ContainsFunc(c.Audience, func(a string) bool { return slices.Contains(i.c.Audience, a) }):
-		return c, refused(jwterrors.TokenAudienceInvalid, "another audience")
+		return refuse(jwterrors.TokenAudienceInvalid, "another audience")
 	case !now.Before(c.Expiry):
 		return c, refused(jwterrors.TokenExpired, "it has expired")
 	}

@@ -26,7 +26,7 @@ func TestVerify(t *testing.T) {
 	require.NoError(t, err)
 	ring, err := NewKeyRing(KeyRingConfig{Key: key})
 	require.NoError(t, err)
-	i := &Issuer{c: Config{Issuer: "https://id.example.com", Audience: []string{"orders", "stock"}, Keys: ring}}
+	i := &Issuer{c: Config{Issuer: "https://id.example.com", Audience: []string{"orders", "stock"}, Keys: ring, Now: time.Now}}
 	now := time.Now()
 	good := fmt.Sprintf(`{"iss":"https://id.example.com","aud":"orders","sub":"alice","sid":"s1","exp":%d}`, now.Unix()+60)
 	header := fmt.Sprintf(`{"alg":"EdDSA","typ":"at+jwt","kid":%q}`, key.ID())
@@ -49,12 +49,13 @@ func TestVerify(t *testing.T) {
 		{"another audience, expired", sign(header, fmt.Sprintf(`{"iss":"https://id.example.com","aud":"x","sid":"s1","exp":%d}`, now.Unix()-60)), jwterrors.TokenAudienceInvalid},
 		{"a refresh token by its type", sign(fmt.Sprintf(`{"alg":"EdDSA","typ":"rt+jwt","kid":%q}`, key.ID()), good), jwterrors.TokenTypeInvalid},
 		{"no type", sign(fmt.Sprintf(`{"alg":"EdDSA","kid":%q}`, key.ID()), good), jwterrors.TokenTypeInvalid},
-		{"no session", sign(header, fmt.Sprintf(`{"iss":"https://id.example.com","exp":%d}`, now.Unix()+60)), jwterrors.TokenPayloadInvalid},
+		{"no session", sign(header, strings.Replace(good, `"sid":"s1",`, ``, 1)), jwterrors.TokenPayloadInvalid},
 		{"no expiry", sign(header, `{"iss":"https://id.example.com","sid":"s1"}`), jwterrors.TokenPayloadInvalid},
 		{"an extension", sign(fmt.Sprintf(`{"alg":"EdDSA","typ":"at+jwt","crit":["x"],"kid":%q}`, key.ID()), good), jwterrors.TokenFormatInvalid},
 		{"another type", sign(fmt.Sprintf(`{"alg":"EdDSA","typ":"JWT","kid":%q}`, key.ID()), good), jwterrors.TokenTypeInvalid},
 		{"another algorithm", sign(fmt.Sprintf(`{"alg":"HS256","typ":"at+jwt","kid":%q}`, key.ID()), good), jwterrors.TokenSignatureInvalid},
 		{"a header that is no object", sign(`[]`, good), jwterrors.TokenFormatInvalid},
+		{"a payload that is no base64url", sign(header, "")[:strings.Index(sign(header, ""), ".")] + ".A.AAAA", jwterrors.TokenFormatInvalid},
 		{"claims that are no object", sign(header, `null`), jwterrors.TokenPayloadInvalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -64,6 +65,13 @@ func TestVerify(t *testing.T) {
 				assert.Equal(t, "s1", sid)
 			}
 		})
+	}
+
+	// What is bound in a way that is not known here may not be used here.
+	for binding, active := range map[string]bool{`"x":"y"`: true, `"cnf":{"x":"y"}`: false} {
+		answer, err := i.introspectAccessToken(t.Context(), sign(header, strings.Replace(good, `"sid":"s1"`, binding, 1)))
+		require.NoError(t, err)
+		assert.Equal(t, active, answer.Active, binding)
 	}
 }
 
