@@ -298,6 +298,7 @@ func TestHowOftenTheStatusListIsSigned(t *testing.T) {
 	second := get()
 	assert.NotEqual(t, first, second)
 	require.NoError(t, list.DenySession(t.Context(), "a session", until)) // as a feed may say it again
+	require.NoError(t, list.DenySession(t.Context(), "another", f.now().Add(-time.Hour)))
 	f.pass(time.Second)
 	assert.Equal(t, second, get())
 	f.pass(7 * time.Minute)
@@ -323,6 +324,40 @@ func (s *countingSigner) Sign(r io.Reader, digest []byte, o crypto.SignerOpts) (
 		return nil, errors.New("the KMS does not answer")
 	}
 	return s.Signer.Sign(r, digest, o)
+}
+
+// slowSigner is a KMS that keeps one caller waiting when told to.
+type slowSigner struct {
+	crypto.Signer
+	slow         atomic.Bool
+	called, gate chan struct{}
+}
+
+func (s *slowSigner) Sign(r io.Reader, digest []byte, o crypto.SignerOpts) ([]byte, error) {
+	if s.slow.CompareAndSwap(true, false) {
+		close(s.called)
+		<-s.gate
+	}
+	return s.Signer.Sign(r, digest, o)
+}
+
+// While a list is signed, the one before is answered.
+func TestASlowSignerOfTheStatusListKeepsNobodyWaiting(t *testing.T) {
+	signer := &slowSigner{Signer: must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), called: make(chan struct{}), gate: make(chan struct{})}
+	f, list := withStatusList(t, func(c *issuer.Config) {
+		c.Keys = must(issuer.NewKeyRing(issuer.KeyRingConfig{Key: must(issuer.NewKey(signer)), Now: c.Now}))
+	})
+	get := func() string { return f.do("GET", "/auth/status-list", "").text }
+	first := get()
+	require.NoError(t, list.DenySession(t.Context(), "a session", f.now().Add(time.Hour)))
+	f.pass(time.Second)
+	signer.slow.Store(true)
+	second := make(chan string)
+	go func() { second <- get() }()
+	<-signer.called
+	assert.Equal(t, first, get())
+	close(signer.gate)
+	assert.NotEqual(t, first, <-second)
 }
 
 // While the KMS does not answer, the last list is answered until it expires, and the
