@@ -26,7 +26,7 @@ func BenchmarkMint(b *testing.B) {
 			ID: random(16), Subject: "user-123", ClientID: "mobile", Scopes: []string{"api:read", "api:write"},
 			Email: "alice@example.com", AuthTime: now, ExpiresAt: now.Add(time.Hour),
 		}
-		token, _, err := i.mint(s, now)
+		token, _, err := i.mint(s, i.claims, now)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -34,7 +34,7 @@ func BenchmarkMint(b *testing.B) {
 		b.Run(algorithm+"/mint", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, err := i.mint(s, now); err != nil {
+				if _, _, err := i.mint(s, i.claims, now); err != nil {
 					b.Fatal(err)
 				}
 			}

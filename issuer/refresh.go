@@ -20,7 +20,7 @@ func (i *Issuer) answer(s *Session, now time.Time) (Tokens, error) {
 
 // answerWith is answer with the first claims of an audience.
 func (i *Issuer) answerWith(s *Session, first []byte, now time.Time) (Tokens, error) {
-	access, expiresIn, err := i.mintWith(s, first, now)
+	access, expiresIn, err := i.mint(s, first, now)
 	if err != nil {
 		return Tokens{}, err
 	}

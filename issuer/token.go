@@ -68,15 +68,11 @@ func random(n int) string {
 // are told otherwise.
 const maxToken = 8192
 
-// mint makes an access token for s, with the claims of RFC 9068, Section 2.2, and
-// bound to the Confirmation of s. It lives no longer than s. The payload is put together by hand, since signing
-// with HS256 takes less time than encoding/json.
-func (i *Issuer) mint(s *Session, now time.Time) (token string, expiresIn int64, err error) {
-	return i.mintWith(s, i.claims, now)
-}
-
-// mintWith is mint with the first claims of an audience.
-func (i *Issuer) mintWith(s *Session, first []byte, now time.Time) (token string, expiresIn int64, err error) {
+// mint makes an access token for s, with the first claims of an audience and those
+// of RFC 9068, Section 2.2, and bound to the Confirmation of s. It lives no longer
+// than s. The payload is put together by hand, since signing with HS256 takes less
+// time than encoding/json.
+func (i *Issuer) mint(s *Session, first []byte, now time.Time) (token string, expiresIn int64, err error) {
 	if err := i.keepListed(s); err != nil {
 		return "", 0, err
 	}
