@@ -144,22 +144,46 @@ func keyFile(t testing.TB, data []byte) string {
 func TestAKeyFileThatCannotBeUsedIsNotReplaced(t *testing.T) {
 	p256 := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	good := pemOf("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(p256)))
-	for name, data := range map[string][]byte{
-		"empty": {}, "text": []byte("not a key, but canary"), "cut short": good[:len(good)/2], "two keys": append(good[:len(good):len(good)], good...),
-		"a public key": pemOf("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(&p256.PublicKey))), "SEC 1": pemOf("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(p256))),
-		"garbage in PEM": pemOf("PRIVATE KEY", []byte("canary")), "one that cannot sign": pemOf("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(must(ecdh.X25519().GenerateKey(rand.Reader))))),
-		"another curve": pemOf("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))))),
+	const pemWanted, noDPoP = "it is not one private key in PEM", "refresher: a DPoP key: "
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"empty":                {[]byte{}, pemWanted},
+		"text":                 {[]byte("not a key, but canary"), pemWanted},
+		"cut short":            {good[:len(good)/2], pemWanted},
+		"two keys":             {append(good[:len(good):len(good)], good...), pemWanted},
+		"a public key":         {pemOf("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(&p256.PublicKey))), pemWanted},
+		"SEC 1":                {pemOf("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(p256))), pemWanted},
+		"garbage in PEM":       {pemOf("PRIVATE KEY", []byte("canary")), "it is not in PKCS #8"},
+		"one that cannot sign": {pemOf("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(must(ecdh.X25519().GenerateKey(rand.Reader))))), "it is a key that cannot sign"},
+		"another curve":        {pemOf("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))))), noDPoP},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := keyFile(t, data)
+			path := keyFile(t, c.data)
 			_, err := refresher.LoadDPoPKey(path)
-			require.Error(t, err)
+			require.ErrorContains(t, err, c.want)
+			assert.Equal(t, c.want != noDPoP, strings.Contains(err.Error(), path), "the error names the file")
 			assert.NotContains(t, err.Error(), "canary")
-			assert.Equal(t, data, append([]byte{}, must(os.ReadFile(path))...))
+			assert.Equal(t, c.data, append([]byte{}, must(os.ReadFile(path))...))
 		})
 	}
 	_, err := refresher.LoadDPoPKey("")
 	assert.Error(t, err)
+}
+
+// The error is the one of the file, not of the key that is not in it.
+func TestAKeyFileThatCannotBeReadOrMade(t *testing.T) {
+	directory := filepath.Join(t.TempDir(), "app", "dpop.pem")
+	require.NoError(t, os.MkdirAll(directory, 0o700))
+	require.NoError(t, os.Chmod(filepath.Dir(directory), 0o700))
+	_, err := refresher.LoadDPoPKey(directory)
+	assert.ErrorContains(t, err, "is a symbolic link or no file")
+
+	nowhere := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink("gone", nowhere))
+	_, err = refresher.LoadDPoPKey(filepath.Join(nowhere, "app", "dpop.pem"))
+	assert.ErrorContains(t, err, "make the directory")
 }
 
 // No form of a key shows what is private, and every one shows which key it is.

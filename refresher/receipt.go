@@ -72,8 +72,8 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 		if owner := ownerOf(claims); owner != "" {
 			st.tokens.Owner = owner
 		}
-		switch life, known := lifetime(claims, now); {
-		case known && t.maxLifetime > 0 && life >= t.maxLifetime:
+		switch life := lifetime(claims, now); {
+		case t.maxLifetime > 0 && life >= t.maxLifetime:
 			return refuse(jwterrors.TokenExpirationInvalid, fmt.Sprintf("the token is valid for %v or longer", t.maxLifetime))
 		case t.issuer != "" && claims.Issuer != t.issuer:
 			return refuse(jwterrors.TokenIssuerInvalid, "the token is from another issuer")
@@ -113,10 +113,7 @@ func schemeOf(tokens Tokens) string {
 // keyOf returns the thumbprint of the key that a token is bound to, by its own words
 // (RFC 9449, Section 6.1), or "".
 func keyOf(claims *jws.Claims) string {
-	confirmation, err := jws.Members(claims.Members["cnf"])
-	if err != nil {
-		return ""
-	}
+	confirmation, _ := jws.Members(claims.Members["cnf"])
 	return text(confirmation["jkt"])
 }
 
@@ -158,16 +155,13 @@ func (st *state) fresh(now time.Time) *jwterrors.Error {
 	return nil
 }
 
-// lifetime returns exp - iat, or exp - now for a token without iat, and whether
-// there is an exp.
-func lifetime(claims *jws.Claims, now time.Time) (time.Duration, bool) {
-	switch {
-	case claims.Expiry.IsZero():
-		return 0, false
-	case claims.IssuedAt.IsZero():
-		return claims.Expiry.Sub(now), true
+// lifetime returns exp - iat, or exp - now for a token without iat. It is negative
+// for a token without exp.
+func lifetime(claims *jws.Claims, now time.Time) time.Duration {
+	if claims.IssuedAt.IsZero() {
+		return claims.Expiry.Sub(now)
 	}
-	return claims.Expiry.Sub(claims.IssuedAt), true
+	return claims.Expiry.Sub(claims.IssuedAt)
 }
 
 // sendable reports whether token is a b64token (RFC 6750, Section 2.1) of an

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -274,6 +275,39 @@ func TestALoginOfAnotherUserRepeatsNothing(t *testing.T) {
 	}
 }
 
+// A body that cannot be had again after all is not replaced by none.
+func TestABodyThatIsGoneAfterTheLogin(t *testing.T) {
+	tr, g, url := stepping(t, stepUpTo, nil)
+	req := must(http.NewRequest("POST", url+"/2", strings.NewReader("the body")))
+	req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("it is gone") }
+	resp, err := tr.Client().Do(req)
+	require.NoError(t, err)
+	assert.Equal(t, "level2", insufficient(t, resp))
+	assert.EqualValues(t, 1, g.calls.Load())
+}
+
+func TestANetworkThatFailsAfterTheLogin(t *testing.T) {
+	base := &http.Transport{}
+	down := errors.New("down")
+	var failing atomic.Bool
+	tr, _, url := stepping(t, func(ctx context.Context, tr *refresher.Transport, required *jwterrors.Error) error {
+		failing.Store(true)
+		base.CloseIdleConnections()
+		return stepUpTo(ctx, tr, required)
+	}, func(c *refresher.Config) {
+		c.Base = base
+		base.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if failing.Load() {
+				return nil, down
+			}
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}
+		base.DisableKeepAlives = true
+	})
+	_, err := get(t.Context(), tr.Client(), url+"/2")
+	assert.ErrorIs(t, err, down)
+}
+
 // A waiter may leave; the user goes on, and who still waits gets through.
 func TestAWaiterMayLeaveTheLogin(t *testing.T) {
 	begun, goOn := make(chan struct{}), make(chan struct{})
@@ -305,6 +339,34 @@ func TestAWaiterMayLeaveTheLogin(t *testing.T) {
 	close(goOn)
 	assert.Equal(t, 200, <-second)
 	assert.Equal(t, "of the first", value)
+}
+
+// A login may bring a token that must be refreshed first. Who leaves then gets the
+// reason to have left, and not the challenge.
+func TestAWaiterMayLeaveWhatFollowsTheLogin(t *testing.T) {
+	refreshing, goOn := make(chan struct{}), make(chan struct{})
+	tr, _, url := stepping(t, func(ctx context.Context, tr *refresher.Transport, required *jwterrors.Error) error {
+		old := atLevel(required.ACRValues[0])
+		old.Expiry = time.Now().Add(-time.Minute)
+		return tr.SetTokens(ctx, old)
+	}, func(c *refresher.Config) {
+		c.Push, c.Source = false, sourceFunc(func(context.Context, refresher.Tokens) (refresher.Tokens, error) {
+			close(refreshing)
+			<-goOn
+			return atLevel("level2"), nil
+		})
+	})
+	defer close(goOn)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	first := make(chan error, 1)
+	go func() {
+		_, err := get(ctx, &http.Client{Transport: tr}, url+"/2")
+		first <- err
+	}()
+	<-refreshing
+	left := errors.New("the first has left")
+	cancel(left)
+	assert.ErrorIs(t, <-first, left)
 }
 
 // What StepUp itself sends asks for no login: it would wait for itself.

@@ -116,6 +116,19 @@ func next(c byte) byte {
 	return alphabet[strings.IndexByte(alphabet, c)^1]
 }
 
+// What no header can take is no token (RFC 6750, Section 2.1).
+func TestATokenThatCannotBeSentIsRefused(t *testing.T) {
+	tr := newTransport(t, refresher.Config{Origins: []string{"https://api.example.com"}, Push: true})
+	const longest = 16 << 10
+	for token, want := range map[string]jwterrors.Reason{
+		"=": jwterrors.TokenFormatInvalid, "a=": "", "a=b": jwterrors.TokenFormatInvalid, "a b": jwterrors.TokenFormatInvalid,
+		strings.Repeat("a", longest): "", strings.Repeat("a", longest+1): jwterrors.TokenFormatInvalid,
+	} {
+		err := tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: token})
+		assert.Equal(t, want, jwterrors.ReasonOf(err), "%.10q of %d bytes", token, len(token))
+	}
+}
+
 // NV-08: wherever tokens come from they are verified: a refresh, a login, the
 // store, a new user. Rotation is a key more in the list.
 func TestWhereverTokensComeFromTheyAreVerified(t *testing.T) {
