@@ -496,3 +496,19 @@ func TestAMemoryWhoseClockIsSetBack(t *testing.T) {
 		require.False(t, first)
 	}
 }
+
+// Of two processes one has a clock that is a minute ahead. Each takes the nonces of
+// the other.
+func TestNoncesOfAClockThatIsAhead(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	n := dpop.NewNonces([]byte("shared"))
+	until, current, ok := n.Check(n.Current(now.Add(time.Minute)), now)
+	assert.True(t, ok)
+	assert.True(t, current, "no other one is needed")
+	assert.WithinDuration(t, now.Add(3*time.Minute), until, time.Minute)
+	_, current, ok = n.Check(n.Current(now), now.Add(time.Minute))
+	assert.True(t, ok)
+	assert.False(t, current)
+	_, _, ok = n.Check(n.Current(now.Add(2*time.Minute)), now)
+	assert.False(t, ok, "two minutes are more than a difference of clocks")
+}

@@ -32,12 +32,13 @@ func NewNonces(secret []byte) *Nonces {
 func (n *Nonces) Current(now time.Time) string { return n.of(period(now)) }
 
 // Check reports whether a nonce is good, and for how long it is. A good one that is
-// not the current one is about to end.
+// older than the current one is about to end. The next one is good too: a process
+// whose clock is a little ahead gives it out.
 func (n *Nonces) Check(nonce string, now time.Time) (until time.Time, current, ok bool) {
 	p := period(now)
-	for back := range int64(2) {
-		if hmac.Equal([]byte(nonce), []byte(n.of(p-back))) {
-			return time.Unix((p-back+2)*int64(noncePeriod/time.Second), 0), back == 0, true
+	for _, other := range [...]int64{p, p - 1, p + 1} {
+		if hmac.Equal([]byte(nonce), []byte(n.of(other))) {
+			return time.Unix((other+2)*int64(noncePeriod/time.Second), 0), other >= p, true
 		}
 	}
 	return time.Time{}, false, false
