@@ -196,6 +196,24 @@ func TestTheCertificateThatAProxyPassesOn(t *testing.T) { // RFC 8705, Section 6
 	assert.Equal(t, true, f.do("GET", "/.well-known/oauth-authorization-server", "").body["tls_client_certificate_bound_access_tokens"])
 }
 
+// The hook sees the address of the connection where no ClientAddress has replaced it.
+func TestACertificateWithoutAClientAddress(t *testing.T) {
+	own := newCertificate(t)
+	f := newFixture(t, func(c *issuer.Config) {
+		withOAuth(c)
+		c.Clients[1].CertificateBound = true
+		c.ClientCertificate = func(r *http.Request) ([]byte, error) {
+			if !strings.HasPrefix(r.RemoteAddr, "127.0.0.1:") {
+				return nil, errors.New("the connection is not that of the proxy")
+			}
+			return own.Certificate[0], nil
+		}
+	})
+	r := f.do("POST", "/auth/login", loginBody)
+	require.Equal(t, 200, r.status, r.text)
+	assert.Equal(t, thumbprint(own), x5t(t, r))
+}
+
 // A client that is looked up could not be held to its certificate at /login.
 func TestALookedUpClientNeedsTheHookForItsCertificate(t *testing.T) {
 	f, hold := newTLSFixture(t, func(c *issuer.Config) {

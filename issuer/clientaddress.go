@@ -53,10 +53,7 @@ func TrustedProxies(field string, trusted ...netip.Prefix) (func(*http.Request) 
 		return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) })
 	}
 	return func(r *http.Request) netip.Addr {
-		client, ok := hop(r.RemoteAddr)
-		if !ok {
-			return netip.Addr{}
-		}
+		client, _ := hop(r.RemoteAddr) // no address is no proxy's
 		values := r.Header[name]
 		rest := ""
 		for hops := 0; hops < maxHops && isProxy(client); hops++ {

@@ -184,6 +184,20 @@ func TestThePortOfARedirectURI(t *testing.T) {
 	}
 }
 
+func TestASignupWithABadProofRegistersNobody(t *testing.T) {
+	registered := 0
+	f := newFixture(t, func(c *issuer.Config) {
+		withDPoP(c)
+		c.Register = func(c ctx, r issuer.Registration) (issuer.User, error) {
+			registered++
+			return register(c, r)
+		}
+	})
+	r := f.do("POST", "/auth/signup", `{"username":"carol","password":"`+password+`"}`, "DPoP", "no proof")
+	assert.Equal(t, jwterrors.ProofInvalid, r.reason, r.text)
+	assert.Zero(t, registered)
+}
+
 func TestOAuthRequestsThatAreRefused(t *testing.T) {
 	f := newFixture(t, withOAuth)
 	refresh := "client_id=mobile&grant_type=refresh_token&refresh_token=" + f.login().str("refresh_token")

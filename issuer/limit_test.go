@@ -349,6 +349,26 @@ func (l *recordingLimiter) Take(ctx context.Context, key string, b issuer.Budget
 	return l.Limiter.Take(ctx, key, b)
 }
 
+func (l *recordingLimiter) Give(ctx context.Context, key string, n int, b issuer.Budget) error {
+	l.keys = append(l.keys, key)
+	return l.Limiter.Give(ctx, key, n, b)
+}
+
+// All whose address is not known would have one budget, and each could use it up.
+func TestAnAddressThatIsNotKnownHasNoBudget(t *testing.T) {
+	rec := &recordingLimiter{Limiter: must(issuer.NewMemoryLimiter(issuer.MemoryLimiterConfig{}))}
+	f := limited(t, func(c *issuer.Config) {
+		c.Limits.Limiter, c.Limits.Refresh = rec, issuer.Budget{Attempts: 1, Every: time.Minute}
+	})
+	token := f.login().str("refresh_token")
+	for range 3 {
+		assert.Equal(t, 401, f.refresh("x").status)
+	}
+	assert.Equal(t, 200, f.refresh(token).status)
+	assert.NotEmpty(t, rec.keys, "of the account")
+	assert.NotContains(t, rec.keys, "")
+}
+
 func TestTheKeysOfALimiterAreShortAndNameNobody(t *testing.T) {
 	rec := &recordingLimiter{Limiter: must(issuer.NewMemoryLimiter(issuer.MemoryLimiterConfig{}))}
 	f := limited(t, func(c *issuer.Config) { c.Limits.Limiter = rec })
@@ -414,6 +434,7 @@ func TestTheClientBehindProxies(t *testing.T) {
 		{"an empty field", "10.0.0.1:80", []string{""}, "10.0.0.1"},
 		{"garbage", "10.0.0.1:80", []string{"198.51.100.1, unknown"}, "10.0.0.1"},
 		{"a socket", "@", []string{"198.51.100.1"}, "invalid IP"},
+		{"an address that is too long", "10.0.0.1:80", []string{"fe80::1%" + strings.Repeat("e", 60)}, "10.0.0.1"},
 		{"too many", "10.0.0.1:80", []string{"198.51.100.1" + strings.Repeat(",10.0.0.9", 100)}, "10.0.0.9"},
 	} {
 		r := &http.Request{RemoteAddr: c.remote, Header: http.Header{"X-Forwarded-For": c.fields}}
