@@ -21,5 +21,6 @@ var accepted = map[string]string{
 	"issuer/code.go tokenByCode: err != nil":                              "what could not be opened is empty: a code of another client, which is GrantInvalid too",
 	"issuer/code.go tokenByCode: err != nil (4)":                          "the first master key, which a session begins with, is always there",
 	"issuer/login.go begin: err != nil (3)":                               "the first master key, which a session begins with, is always there",
+	"issuer/signup.go signup: err != nil (2)":                             "what could not be read has no username, which is RequestInvalid too",
 	"issuer/statuspublisher.go signed: last != nil && p.good(last, now)":  "it is a shortcut: the same is asked under the lock",
 }

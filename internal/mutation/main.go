@@ -43,13 +43,15 @@ var targets = []struct {
 	{[]string{
 		"issuer/binding.go", "issuer/dpop.go", "issuer/request.go", "issuer/decide.go", "issuer/refresh.go", "issuer/masterkey.go", "issuer/token.go", "issuer/code.go", "issuer/oauth.go",
 		"issuer/tokenendpoint.go", "issuer/introspection.go", "issuer/revocation.go", "issuer/revoke.go", "issuer/login.go", "issuer/browser.go", "issuer/memory.go",
-		"issuer/statuslist.go", "issuer/statuspublisher.go", "issuer/client.go", "issuer/memorylimiter.go", "issuer/claims.go", "issuer/sessions.go",
+		"issuer/statuslist.go", "issuer/statuspublisher.go", "issuer/client.go", "issuer/limit.go", "issuer/memorylimiter.go",
+		"issuer/clientaddress.go", "issuer/claims.go", "issuer/sessions.go", "issuer/signup.go",
 	}, []string{"./issuer"}},
 	{[]string{"internal/jws/jws.go"}, []string{"./internal/jws", "./middleware"}},
 	{[]string{"internal/jwa/jwa.go", "internal/jwa/jwk.go", "internal/jwa/signer.go"}, []string{"./internal/jwa", "./internal/dpop", "./issuer", "./middleware"}},
 	{[]string{"internal/dpop/proof.go", "internal/dpop/checker.go", "internal/dpop/nonce.go", "internal/dpop/replays.go", "internal/dpop/url.go"}, []string{"./internal/dpop"}},
 	{[]string{
 		"refresher/origin.go", "refresher/receipt.go", "refresher/verify.go", "refresher/prover.go", "refresher/dpopkey.go", "refresher/stepup.go", "refresher/policy.go", "refresher/identity.go",
+		"refresher/token.go", "refresher/transport.go", "refresher/request.go", "refresher/oauth.go",
 	}, []string{"./refresher"}},
 }
 
