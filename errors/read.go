@@ -75,14 +75,11 @@ func (rd Reader) reasonOf(code string) (Reason, int) {
 	if r, ok := rd.Codes[code]; ok {
 		return r, exact
 	}
-	if r := Reason(code); r.Known() {
-		return r, exact
-	}
 	if r, ok := oauthReasons[code]; ok {
 		return r, oauth
 	}
 	if isCode(code) && strings.HasPrefix(code, "AUTH_") {
-		return Reason(code), exact // newer than this version
+		return Reason(code), exact // one that is not known is newer than this version
 	}
 	return "", 0
 }

@@ -356,9 +356,6 @@ func tokens(values []string) string {
 
 // codeOf returns the code of r, which holds what a code can if it is not of ours.
 func codeOf(r Reason) string {
-	if r.Known() {
-		return string(r)
-	}
 	return strings.Map(func(c rune) rune {
 		if c < 0x80 && isCode(string(c)) {
 			return c

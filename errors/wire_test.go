@@ -164,6 +164,15 @@ func response(status int, contentType, body string, challenges ...string) *http.
 	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}
 }
 
+func TestAnAnswerWithNothingToAuthenticateForHasNoChallenge(t *testing.T) {
+	for form, answer := range forms(jwterrors.Responder{}) {
+		w := httptest.NewRecorder()
+		answer(w, nil, jwterrors.RefreshTokenMissing)
+		assert.Equal(t, 400, w.Code, form)
+		assert.NotContains(t, w.Result().Header, "Www-Authenticate", form)
+	}
+}
+
 func TestReadingForeignAnswers(t *testing.T) {
 	const js = "application/json; charset=utf-8"
 	codes := map[string]jwterrors.Reason{"InvalidJwtPayload": jwterrors.TokenPayloadInvalid, "refreshExpired": jwterrors.RefreshTokenExpired}
@@ -193,6 +202,10 @@ func TestReadingForeignAnswers(t *testing.T) {
 		{"JSON that is not an object", response(401, js, `["AUTH_TOKEN_EXPIRED"]`), jwterrors.TokenGenericError, ""},
 		{"a reason in a page", response(401, "text/html", `{"reason":"AUTH_TOKEN_EXPIRED"}`), jwterrors.TokenGenericError, ""},
 		{"a body beyond the limit", response(401, js, `{"reason":"AUTH_TOKEN_EXPIRED","x":"`+strings.Repeat("x", 20_000)+`"}`), jwterrors.TokenGenericError, ""},
+		{"a body beyond the limit that ends in spaces", response(401, js, `{"reason":"AUTH_TOKEN_EXPIRED"}`+strings.Repeat(" ", 20_000)), jwterrors.TokenGenericError, ""},
+		{"a parameter without a value", response(401, js, ``, `Bearer realm="x", error=, reason="AUTH_TOKEN_EXPIRED"`), jwterrors.TokenGenericError, ""},
+		{"a scheme with more behind it", response(401, js, ``, `Bearer/x, reason="AUTH_TOKEN_EXPIRED"`), jwterrors.TokenGenericError, ""},
+		{"a challenge cut behind a backslash", response(401, js, ``, `Bearer error="invalid_tok\`), jwterrors.TokenGenericError, ""},
 		{"a challenge cut in its quotes", response(401, js, ``, `Bearer error="invalid_tok`), jwterrors.TokenGenericError, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
