@@ -11,7 +11,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -86,6 +88,27 @@ func TestEdDSAHasTwoNames(t *testing.T) {
 	assert.ErrorContains(t, err, "signature")
 }
 
+func TestASignerThatIsUnfitOrFails(t *testing.T) {
+	_, err := dpop.NewKey(nil)
+	assert.ErrorContains(t, err, "nil")
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	key, err := dpop.NewKey(outOfReach{private})
+	require.NoError(t, err)
+	raw, err := key.Proof("GET", api, "", "", time.Unix(1e9, 0))
+	assert.ErrorIs(t, err, errOutOfReach)
+	assert.Empty(t, raw)
+}
+
+// An outOfReach is a signer whose private key is elsewhere, as that of a KMS is.
+type outOfReach struct{ crypto.Signer }
+
+var errOutOfReach = errors.New("no connection")
+
+func (outOfReach) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errOutOfReach
+}
+
 // The proofs of RFC 9449, Sections 4.1 and 7.1, and the values that it names.
 func TestTheExamplesOfTheRFC(t *testing.T) {
 	first, err := dpop.Read("eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6Ik"+
@@ -158,46 +181,49 @@ func TestReadRefuses(t *testing.T) {
 	_, other := newKey(t)
 	good := sign(t, private, header, payload)
 	cut := strings.LastIndexByte(good, '.')
-	for name, raw := range map[string]string{
-		"nothing":                   "",
-		"two parts":                 "a.b",
-		"no signature":              good[:cut+1],
-		"another spelling":          good + "=",
-		"too long":                  sign(t, private, header, with(payload, "more", strings.Repeat("x", dpop.MaxBytes))),
-		"no typ":                    sign(t, private, with(header, "typ", nil), payload),
-		"typ of another JWT":        sign(t, private, with(header, "typ", "at+jwt"), payload),
-		"alg none":                  sign(t, private, with(header, "alg", "none"), payload),
-		"alg HS256":                 sign(t, private, with(header, "alg", "HS256"), payload),
-		"alg of another key":        sign(t, private, with(header, "alg", "EdDSA"), payload),
-		"alg of another curve":      sign(t, private, with(header, "alg", "ES384"), payload),
-		"no alg":                    sign(t, private, with(header, "alg", nil), payload),
-		"crit":                      sign(t, private, with(header, "crit", []string{"b64"}), payload),
-		"no jwk":                    sign(t, private, with(header, "jwk", nil), payload),
-		"jwk is text":               sign(t, private, with(header, "jwk", "x"), payload),
-		"jwk is private":            sign(t, private, with(header, "jwk", with(jwk, "d", base64.RawURLEncoding.EncodeToString(d))), payload),
-		"jwk is symmetric":          sign(t, private, with(header, "jwk", map[string]any{"kty": "oct", "k": "c2VjcmV0"}), payload),
-		"jwk is another key":        sign(t, private, with(header, "jwk", jwkOf(t, other)), payload),
-		"jwk is no point":           sign(t, private, with(header, "jwk", with(jwk, "y", jwk["x"])), payload),
-		"jwk of an unknown curve":   sign(t, private, with(header, "jwk", with(jwk, "crv", "secp256k1")), payload),
-		"jwk with a short number":   sign(t, private, with(header, "jwk", with(jwk, "x", "AA")), payload),
-		"jwk with a number missing": sign(t, private, with(header, "jwk", with(jwk, "y", nil)), payload),
-		"weak RSA":                  sign(t, private, with(with(header, "alg", "RS256"), "jwk", map[string]any{"kty": "RSA", "e": "AQAB", "n": strings.Repeat("g", 170)}), payload),
-		"signed by another key":     sign(t, other, header, payload),
-		"no jti":                    sign(t, private, header, with(payload, "jti", nil)),
-		"empty jti":                 sign(t, private, header, with(payload, "jti", "")),
-		"long jti":                  sign(t, private, header, with(payload, "jti", strings.Repeat("x", 257))),
-		"jti is a number":           sign(t, private, header, with(payload, "jti", 1)),
-		"no htm":                    sign(t, private, header, with(payload, "htm", nil)),
-		"htm is a list":             sign(t, private, header, with(payload, "htm", []string{"GET"})),
-		"no htu":                    sign(t, private, header, with(payload, "htu", nil)),
-		"no iat":                    sign(t, private, header, with(payload, "iat", nil)),
-		"iat is text":               sign(t, private, header, with(payload, "iat", "1000000000")),
-		"empty ath":                 sign(t, private, header, with(payload, "ath", "")),
-		"nonce is a number":         sign(t, private, header, with(payload, "nonce", 7)),
+	_, rest, _ := strings.Cut(good, ".")
+	for _, test := range []struct{ name, raw, want string }{
+		{"nothing", "", "no three parts"},
+		{"two parts", "a.b", "no three parts"},
+		{"no signature", good[:cut+1], "no three parts"},
+		{"another spelling", good + "=", "is not base64url"},
+		{"stray bits in the signature", good[:len(good)-1] + "_", "not canonical base64url"},
+		{"a header that is no object", "MQ." + rest, "header is not an unambiguous"},
+		{"too long", sign(t, private, header, with(payload, "more", strings.Repeat("x", dpop.MaxBytes))), "limit of 4096"},
+		{"no typ", sign(t, private, with(header, "typ", nil), payload), `"typ" is not`},
+		{"typ of another JWT", sign(t, private, with(header, "typ", "at+jwt"), payload), `"typ" is not`},
+		{"alg none", sign(t, private, with(header, "alg", "none"), payload), `"alg" is not allowed`},
+		{"alg HS256", sign(t, private, with(header, "alg", "HS256"), payload), `"alg" is not allowed`},
+		{"alg of another key", sign(t, private, with(header, "alg", "EdDSA"), payload), `"EdDSA" is not for this key`},
+		{"alg of another curve", sign(t, private, with(header, "alg", "ES384"), payload), `"ES384" is not for this key`},
+		{"no alg", sign(t, private, with(header, "alg", nil), payload), `"alg" is not allowed`},
+		{"crit", sign(t, private, with(header, "crit", []string{"b64"}), payload), "extension"},
+		{"no jwk", sign(t, private, with(header, "jwk", nil), payload), "JWK is not an unambiguous"},
+		{"jwk is text", sign(t, private, with(header, "jwk", "x"), payload), "JWK is not an unambiguous"},
+		{"jwk is private", sign(t, private, with(header, "jwk", with(jwk, "d", base64.RawURLEncoding.EncodeToString(d))), payload), "not a public one"},
+		{"jwk is symmetric", sign(t, private, with(header, "jwk", map[string]any{"kty": "oct", "k": "c2VjcmV0"}), payload), "not a public one"},
+		{"jwk is another key", sign(t, private, with(header, "jwk", jwkOf(t, other)), payload), "signature is not that of its key"},
+		{"jwk is no point", sign(t, private, with(header, "jwk", with(jwk, "y", jwk["x"])), payload), "no point of its curve"},
+		{"jwk of an unknown curve", sign(t, private, with(header, "jwk", with(jwk, "crv", "secp256k1")), payload), `"crv" is none of`},
+		{"jwk with a short number", sign(t, private, with(header, "jwk", with(jwk, "x", "AA")), payload), `"x" is not base64url of the right length`},
+		{"jwk with a number missing", sign(t, private, with(header, "jwk", with(jwk, "y", nil)), payload), `"y" is not base64url of the right length`},
+		{"weak RSA", sign(t, private, with(with(header, "alg", "RS256"), "jwk", map[string]any{"kty": "RSA", "e": "AQAB", "n": strings.Repeat("g", 170)}), payload), "2048 to 8192 bits"},
+		{"signed by another key", sign(t, other, header, payload), "signature is not that of its key"},
+		{"no jti", sign(t, private, header, with(payload, "jti", nil)), `"jti" is missing`},
+		{"empty jti", sign(t, private, header, with(payload, "jti", "")), `"jti" is not a string, or empty`},
+		{"long jti", sign(t, private, header, with(payload, "jti", strings.Repeat("x", 257))), `"jti" is missing, or longer`},
+		{"jti is a number", sign(t, private, header, with(payload, "jti", 1)), `"jti" is not a string`},
+		{"no htm", sign(t, private, header, with(payload, "htm", nil)), `"htm" or "htu" is missing`},
+		{"htm is a list", sign(t, private, header, with(payload, "htm", []string{"GET"})), `"htm" is not a string`},
+		{"no htu", sign(t, private, header, with(payload, "htu", nil)), `"htm" or "htu" is missing`},
+		{"no iat", sign(t, private, header, with(payload, "iat", nil)), `"iat" is missing`},
+		{"iat is text", sign(t, private, header, with(payload, "iat", "1000000000")), `"iat" is missing, or no date`},
+		{"empty ath", sign(t, private, header, with(payload, "ath", "")), `"ath" is not a string, or empty`},
+		{"nonce is a number", sign(t, private, header, with(payload, "nonce", 7)), `"nonce" is not a string`},
 	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := dpop.Read(raw, append([]string{"none", "HS256"}, dpop.Algorithms...))
-			assert.Error(t, err)
+		t.Run(test.name, func(t *testing.T) {
+			_, err := dpop.Read(test.raw, append([]string{"none", "HS256"}, dpop.Algorithms...))
+			assert.ErrorContains(t, err, test.want)
 		})
 	}
 }
@@ -283,6 +309,7 @@ func TestSite(t *testing.T) {
 	assert.Equal(t, "http://api.example.com/v1/me", dpop.Site{}.URL(request(forwarded)), "nobody is believed by default")
 	assert.Equal(t, api, dpop.Site{Proxies: proxies}.URL(request(forwarded)), "the last element is the proxy's")
 	assert.Equal(t, "http://api.example.com/v1/me", dpop.Site{Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}.URL(request(forwarded)))
+	assert.Equal(t, "http://api.example.com/v1/me", dpop.Site{Proxies: proxies}.URL(request(nil)), "a proxy that adds nothing")
 	assert.Equal(t, "https://public.example/base/v1/me", dpop.Site{Public: "https://public.example/base/", Proxies: proxies}.URL(request(forwarded)))
 }
 
@@ -385,6 +412,22 @@ func TestNonces(t *testing.T) {
 	assert.ErrorIs(t, err, jwterrors.ProofNonceRequired, "another server's")
 	assert.Equal(t, dpop.NewNonces([]byte("s")).Current(now), dpop.NewNonces([]byte("s")).Current(now), "processes that share the secret")
 	assert.Empty(t, c.Nonce(nil, jwterrors.ProofInvalid))
+}
+
+func TestAMemoryThatIsFullCannotTell(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	key, _ := newKey(t)
+	c := checker(func() time.Time { return now })
+	c.Replays = dpop.NewMemory(1, c.Now)
+	var err error
+	for n := 0; n < 1000 && err == nil; n++ {
+		raw, wrong := key.Proof("GET", api, "", "", now)
+		require.NoError(t, wrong)
+		_, err = c.Check(requestWith(raw), "", "")
+	}
+	assert.ErrorIs(t, err, jwterrors.StoreUnavailable)
+	assert.ErrorIs(t, err, dpop.ErrFull)
+	assert.Empty(t, c.Nonce(nil, jwterrors.ProofNonceRequired), "there are none")
 }
 
 func TestOneOfManyUses(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strings"
 	"time"
@@ -121,12 +120,9 @@ func Members(data []byte) (map[string]json.RawMessage, error) {
 	if err := value(dec, 0); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPayload, err)
 	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, fmt.Errorf("%w: something follows the object", ErrPayload)
-	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil || members == nil {
-		return nil, fmt.Errorf("%w: it is not an object", ErrPayload)
+		return nil, fmt.Errorf("%w: it is not one object", ErrPayload)
 	}
 	return members, nil
 }

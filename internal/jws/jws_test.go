@@ -78,6 +78,8 @@ func TestParseClaims(t *testing.T) {
 	assert.Equal(t, "j", c.ID)
 	assert.JSONEq(t, `{"y":[1]}`, string(c.Members["x"]))
 
+	_, err = jws.ParseClaims([]byte(`{"a":`))
+	assert.ErrorContains(t, err, "it is not JSON")
 	_, err = jws.ParseClaims([]byte(`{"x":{"aB":1,"Ab":2}}`))
 	assert.NoError(t, err, "further down, names may be anything")
 
