@@ -87,10 +87,7 @@ func PublicKey(material crypto.PublicKey, name string) (crypto.PublicKey, string
 		default:
 			return nil, "", errors.New("the curve of the ECDSA key is none of P-256, P-384 and P-521")
 		}
-		point, err := k.Bytes()
-		if err != nil {
-			return nil, "", errors.New("the ECDSA key is no point of its curve")
-		}
+		point, _ := k.Bytes() // nothing where it fails, which is no point
 		same, err := ecdsa.ParseUncompressedPublicKey(k.Curve, point)
 		if err != nil {
 			return nil, "", errors.New("the ECDSA key is no point of its curve")

@@ -68,9 +68,6 @@ func ParsePublicKey(jwk []byte, name string) (crypto.PublicKey, error) {
 		if wrong == nil && (len(n) == 0 || n[0] == 0 || len(n) > maxRSABits/8 || len(e) == 0 || e[0] == 0 || len(e) > 4) {
 			wrong = errors.New("the modulus or the exponent of the RSA key is wrong")
 		}
-		if wrong != nil {
-			return nil, wrong
-		}
 		key = &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(new(big.Int).SetBytes(e).Int64())}
 	case "OKP":
 		if text("crv") != "Ed25519" {
