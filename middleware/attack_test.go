@@ -120,6 +120,12 @@ func TestTheAuthorizationHeader(t *testing.T) { // IT-05, JG-20, NV-01
 	})
 }
 
+func TestTheCauseOfAHeaderThatIsNotBase64url(t *testing.T) {
+	err := verify(newAuth(t), "!."+good()[strings.IndexByte(good(), '.')+1:])
+	assert.ErrorIs(t, err, jwterrors.TokenFormatInvalid)
+	assert.ErrorContains(t, err, "base64url")
+}
+
 // TestAttacks has every trap of pitfalls that has a name, and everything that
 // golang-jwt takes for valid.
 func TestAttacks(t *testing.T) {
@@ -304,6 +310,10 @@ func TestAttacks(t *testing.T) {
 		{"sid an object", withHS, hs(hsHeader, claims().with("sid", object{})), jwterrors.TokenPayloadInvalid},
 		{"scope a number", withHS, hs(hsHeader, claims().with("scope", 1)), jwterrors.TokenPayloadInvalid},
 		{"email a number", withHS, hs(hsHeader, claims().with("email", 1)), jwterrors.TokenPayloadInvalid},
+		{"auth_time a string", withHS, hs(hsHeader, claims().with("auth_time", "1")), jwterrors.TokenPayloadInvalid},
+		{"amr a number", withHS, hs(hsHeader, claims().with("amr", 1)), jwterrors.TokenPayloadInvalid},
+		{"amr of numbers", withHS, hs(hsHeader, claims().with("amr", []int{1})), jwterrors.TokenPayloadInvalid},
+		{"acr a number", withHS, hs(hsHeader, claims().with("acr", 1)), jwterrors.TokenPayloadInvalid},
 		{"userId a number", withHS, hs(hsHeader, claims().with("userId", 1)), jwterrors.TokenPayloadInvalid},
 
 		// Times (IT-09, IT-10, IT-31).

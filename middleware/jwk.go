@@ -101,18 +101,12 @@ func decodeKey(text map[string]string) (any, error) {
 			bare[name] = text[name]
 		}
 	}
-	data, err := json.Marshal(bare)
-	if err != nil {
-		return nil, errors.New("the key cannot be decoded")
-	}
+	data, _ := json.Marshal(bare) // strings always marshal
 	parsed, err := keyfunc.NewJWKJSON(data)
 	if err != nil {
 		return nil, errors.New("the key cannot be decoded")
 	}
-	found, err := parsed.Keyfunc(&jwt.Token{Header: map[string]any{}}) // no kid: all keys, of which there is one
-	if err != nil {
-		return nil, errors.New("the key cannot be decoded")
-	}
+	found, _ := parsed.Keyfunc(&jwt.Token{Header: map[string]any{}}) // no kid: all keys, of which there is one
 	set, ok := found.(jwt.VerificationKeySet)
 	if !ok || len(set.Keys) != 1 {
 		return nil, errors.New("the key cannot be decoded")

@@ -384,6 +384,35 @@ func TestAnAnswerThatIsNoSet(t *testing.T) {
 	}
 }
 
+func TestTheCauseOfASetThatIsRefused(t *testing.T) {
+	k := newNamed("a")
+	set := func(keys ...object) string { return string(jwkSet(keys...)) }
+	for _, test := range []struct{ name, document, want string }{
+		{"a page", `<html>`, "not a JSON object"},
+		{"keys twice", `{"keys":[],"keys":[]}`, "not a JSON object"},
+		{"keys an object", `{"keys":{}}`, `no array "keys"`},
+		{"an empty set", `{"keys":[]}`, "the set is empty"},
+		{"too many keys", set(slices.Repeat([]object{k.jwk()}, 257)...), "257 keys, more than the limit of 256"},
+		{"a number as key", `{"keys":[1]}`, "none of the set's 1 keys can be used; of the last, the JSON is wrong"},
+		{"a kid that is a number", set(k.jwk().with("kid", 7)), `"kid" is not a string`},
+		{"a private key", set(k.jwk().with("d", "AA")), "not a public one"},
+		{"a key for encryption", set(k.jwk().with("use", "enc")), "not for signatures"},
+		{"a key for signing", set(k.jwk().with("key_ops", []string{"sign"})), "not for verifying"},
+		{"a kind that is not known", `{"keys":[{"kty":"AKP"}]}`, "cannot be decoded"},
+		{"a key of another algorithm", set(k.jwk().with("alg", "ES384")), "ES384"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := &endpoint{}
+				e.fail(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(test.document)) })
+				err := verify(withKeys(t, e.keys()), k.token())
+				unavailable(t, err)
+				assert.ErrorContains(t, err, test.want)
+			})
+		})
+	}
+}
+
 func TestRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newNamed("a"), newNamed("b")

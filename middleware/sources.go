@@ -141,14 +141,7 @@ func oneOf(encoded, place string) (string, error) {
 	case len(tokens) == 0:
 		return "", errMissing
 	}
-	return nonEmpty(tokens[0])
-}
-
-func nonEmpty(token string) (string, error) {
-	if token == "" {
-		return "", refuse(jwterrors.TokenFormatInvalid, errors.New("the token is empty"))
-	}
-	return token, nil
+	return tokens[0], nil
 }
 
 // fromForm reads the body of a form, and leaves it to be read again.

@@ -16,6 +16,30 @@ import (
 	"github.com/tokenloop/tokenloop/middleware"
 )
 
+// What is refused for its header costs no more reading.
+func TestABodyIsNotReadInVain(t *testing.T) {
+	auth := newAuth(t, func(c *middleware.Config) { c.TokenInForm = true })
+	r := httptest.NewRequest("POST", "/", unread{t})
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header["Authorization"] = []string{"Bearer " + good(), "Bearer " + good()}
+	_, err := auth.Check(r)
+	assert.ErrorIs(t, err, jwterrors.RequestInvalid)
+
+	r = httptest.NewRequest("POST", "/", nil)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Body = nil // as no server has it
+	_, err = auth.Check(r)
+	assert.ErrorIs(t, err, jwterrors.TokenMissing)
+}
+
+// An unread is a body that nobody may read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, io.EOF
+}
+
 // Exactly one token, wherever tokens are allowed to be. (JG-20, NV-01)
 func TestWhereTheTokenIs(t *testing.T) {
 	body := ""
