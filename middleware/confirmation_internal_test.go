@@ -8,6 +8,18 @@ import (
 	"testing"
 )
 
+// The causes tell an operator what an issuer writes wrongly.
+func TestTheCauseOfAWrongConfirmation(t *testing.T) {
+	for raw, want := range map[string]string{
+		`"x"`: "not an unambiguous JSON object", `{"jkt":"x","jkt":"x"}`: "not an unambiguous JSON object", `{}`: "is empty",
+		`{"jku":"x"}`: "not known here", `{"jkt":"x"}`: "no SHA-256 thumbprint", `{"jkt":7}`: "no SHA-256 thumbprint",
+	} {
+		if c := readConfirmation(json.RawMessage(raw)); c.wrong == nil || !strings.Contains(c.wrong.Error(), want) {
+			t.Errorf("%s: %v", raw, c.wrong)
+		}
+	}
+}
+
 // FuzzConfirmation: what is read is one or two thumbprints and nothing else, and
 // what is in a "cnf" beside them is never left out.
 func FuzzConfirmation(f *testing.F) {
