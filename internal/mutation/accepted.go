@@ -23,4 +23,18 @@ var accepted = map[string]string{
 	"issuer/login.go begin: err != nil (3)":                               "the first master key, which a session begins with, is always there",
 	"issuer/signup.go signup: err != nil (2)":                             "what could not be read has no username, which is RequestInvalid too",
 	"issuer/statuspublisher.go signed: last != nil && p.good(last, now)":  "it is a shortcut: the same is asked under the lock",
+
+	// errors, internal and middleware
+	"errors/read.go RetryAfter: err != nil":                                        "what is no date is the zero time, which has passed",
+	"errors/respond.go Respond: ok && e.Message == \"\" && status == known.status": "it is faster: the bytes are those that would be written",
+	"errors/respond.go challenge: known != \"\" && p == (Responder{}) && e.Message == \"\" && len(e.Scopes) == 0 && len(e.ACRValues) == 0 && e.MaxAge <= 0 && !e.notOfDPoP()": "it is faster: the value is the one that would be built",
+	"internal/dpop/url.go cleanPath: plain(escaped)":                               "it is faster: the path stays as it is",
+	"internal/jws/jws.go String: end > 0 && raw[end] == '\"' && plain(raw[1:end])": "it is faster: encoding/json reads the same",
+	"internal/jws/jws.go value: err != nil (2)":                                    "the decoder fails again where the value is read",
+	"middleware/verify.go seenBefore: now.After(e.from) && now.Before(e.until)":    "it is faster: judgeTime says the same",
+	"middleware/verify.go authentic: early != nil":                                 "it is faster: the claims would be read again",
+	"middleware/verify.go issuerOf: len(m.issuers) == 1":                           "it is faster: of one issuer every name leads to it",
+	"middleware/header.go get: c.headers[i].segment == segment":                    "it is faster: the header would be read again",
+	"middleware/denylist.go later: a.After(b)":                                     "what is remembered has begun, so that it matters only where a clock goes back",
+	"middleware/jwk.go decodeKey: !ok || len(set.Keys) != 1":                       "keyfunc was given one key, and returns that",
 }

@@ -38,7 +38,8 @@ var targets = []struct {
 	{[]string{
 		"middleware/verify.go", "middleware/header.go", "middleware/sources.go", "middleware/bearer.go", "middleware/claims.go",
 		"middleware/guard.go", "middleware/revocation.go", "middleware/userkey.go", "middleware/resolve.go", "middleware/required.go",
-		"middleware/jwk.go", "middleware/denylist.go", "middleware/denials.go",
+		"middleware/jwk.go", "middleware/denylist.go", "middleware/denials.go", "middleware/confirmation.go", "middleware/dpop.go", "middleware/certificate.go",
+		"middleware/status.go", "middleware/statuslist.go", "middleware/scan.go", "middleware/jwks.go", "middleware/fetch.go", "middleware/keys.go", "middleware/cache.go",
 	}, []string{"./middleware"}},
 	{[]string{
 		"issuer/binding.go", "issuer/dpop.go", "issuer/request.go", "issuer/decide.go", "issuer/refresh.go", "issuer/masterkey.go", "issuer/token.go", "issuer/code.go", "issuer/oauth.go",
@@ -46,9 +47,10 @@ var targets = []struct {
 		"issuer/statuslist.go", "issuer/statuspublisher.go", "issuer/client.go", "issuer/limit.go", "issuer/memorylimiter.go",
 		"issuer/clientaddress.go", "issuer/claims.go", "issuer/sessions.go", "issuer/signup.go",
 	}, []string{"./issuer"}},
-	{[]string{"internal/jws/jws.go"}, []string{"./internal/jws", "./middleware"}},
+	{[]string{"internal/jws/jws.go", "internal/jws/flat.go"}, []string{"./internal/jws", "./middleware"}},
 	{[]string{"internal/jwa/jwa.go", "internal/jwa/jwk.go", "internal/jwa/signer.go"}, []string{"./internal/jwa", "./internal/dpop", "./issuer", "./middleware"}},
-	{[]string{"internal/dpop/proof.go", "internal/dpop/checker.go", "internal/dpop/nonce.go", "internal/dpop/replays.go", "internal/dpop/url.go"}, []string{"./internal/dpop"}},
+	{[]string{"internal/dpop/proof.go", "internal/dpop/header.go", "internal/dpop/checker.go", "internal/dpop/nonce.go", "internal/dpop/replays.go", "internal/dpop/url.go"}, []string{"./internal/dpop"}},
+	{[]string{"errors/read.go", "errors/challenge.go", "errors/respond.go"}, []string{"./errors"}},
 	{[]string{
 		"refresher/origin.go", "refresher/receipt.go", "refresher/verify.go", "refresher/prover.go", "refresher/dpopkey.go", "refresher/stepup.go", "refresher/policy.go", "refresher/identity.go",
 		"refresher/token.go", "refresher/transport.go", "refresher/request.go", "refresher/oauth.go",
