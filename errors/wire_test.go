@@ -203,6 +203,7 @@ func TestReadingForeignAnswers(t *testing.T) {
 		{"a reason in a page", response(401, "text/html", `{"reason":"AUTH_TOKEN_EXPIRED"}`), jwterrors.TokenGenericError, ""},
 		{"a body beyond the limit", response(401, js, `{"reason":"AUTH_TOKEN_EXPIRED","x":"`+strings.Repeat("x", 20_000)+`"}`), jwterrors.TokenGenericError, ""},
 		{"a body beyond the limit that ends in spaces", response(401, js, `{"reason":"AUTH_TOKEN_EXPIRED"}`+strings.Repeat(" ", 20_000)), jwterrors.TokenGenericError, ""},
+		{"a body with a number beyond all", response(401, js, `{"reason":"AUTH_TOKEN_EXPIRED","n":1e999}`), jwterrors.TokenGenericError, ""},
 		{"a parameter without a value", response(401, js, ``, `Bearer realm="x", error=, reason="AUTH_TOKEN_EXPIRED"`), jwterrors.TokenGenericError, ""},
 		{"a scheme with more behind it", response(401, js, ``, `Bearer/x, reason="AUTH_TOKEN_EXPIRED"`), jwterrors.TokenGenericError, ""},
 		{"a challenge cut behind a backslash", response(401, js, ``, `Bearer error="invalid_tok\`), jwterrors.TokenGenericError, ""},

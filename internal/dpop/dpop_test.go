@@ -144,7 +144,11 @@ func sign(t testing.TB, private *ecdsa.PrivateKey, header, payload map[string]an
 		require.NoError(t, err)
 		return base64.RawURLEncoding.EncodeToString(data)
 	}
-	input := encode(header) + "." + encode(payload)
+	return signInput(t, private, encode(header)+"."+encode(payload))
+}
+
+// signInput is sign for what is encoded.
+func signInput(t testing.TB, private *ecdsa.PrivateKey, input string) string {
 	digest := sha256.Sum256([]byte(input))
 	r, s, err := ecdsa.Sign(rand.Reader, private, digest[:])
 	require.NoError(t, err)
@@ -181,13 +185,16 @@ func TestReadRefuses(t *testing.T) {
 	_, other := newKey(t)
 	good := sign(t, private, header, payload)
 	cut := strings.LastIndexByte(good, '.')
-	_, rest, _ := strings.Cut(good, ".")
+	first, rest, _ := strings.Cut(good, ".")
 	for _, test := range []struct{ name, raw, want string }{
 		{"nothing", "", "no three parts"},
 		{"two parts", "a.b", "no three parts"},
 		{"no signature", good[:cut+1], "no three parts"},
 		{"another spelling", good + "=", "is not base64url"},
 		{"stray bits in the signature", good[:len(good)-1] + "_", "not canonical base64url"},
+		{"stray bits in the header", "MR." + rest, "not canonical base64url"},
+		{"stray bits in the payload", signInput(t, private, first+".MR"), "not canonical base64url"},
+		{"a payload that is no object", signInput(t, private, first+".MQ"), "not a set of claims"},
 		{"a header that is no object", "MQ." + rest, "header is not an unambiguous"},
 		{"too long", sign(t, private, header, with(payload, "more", strings.Repeat("x", dpop.MaxBytes))), "limit of 4096"},
 		{"no typ", sign(t, private, with(header, "typ", nil), payload), `"typ" is not`},
