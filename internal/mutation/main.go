@@ -39,7 +39,7 @@ var targets = []struct {
 		"middleware/verify.go", "middleware/header.go", "middleware/sources.go", "middleware/bearer.go", "middleware/claims.go",
 		"middleware/guard.go", "middleware/revocation.go", "middleware/userkey.go", "middleware/resolve.go", "middleware/required.go",
 		"middleware/jwk.go", "middleware/denylist.go", "middleware/denials.go", "middleware/confirmation.go", "middleware/dpop.go", "middleware/certificate.go",
-		"middleware/status.go", "middleware/statuslist.go", "middleware/scan.go", "middleware/jwks.go", "middleware/fetch.go", "middleware/keys.go", "middleware/cache.go",
+		"middleware/status.go", "middleware/statuslist.go", "middleware/jwks.go", "middleware/fetch.go", "middleware/keys.go", "middleware/cache.go",
 	}, []string{"./middleware"}},
 	{[]string{
 		"issuer/binding.go", "issuer/dpop.go", "issuer/request.go", "issuer/decide.go", "issuer/refresh.go", "issuer/masterkey.go", "issuer/token.go", "issuer/code.go", "issuer/oauth.go",
