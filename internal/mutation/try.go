@@ -24,17 +24,17 @@ const keeps = `package %s
 import (
 	"os"
 	"strconv"
-	"sync"
+	"sync/atomic"
 )
 
 var (
 	mutationRemoved, _ = strconv.Atoi(os.Getenv("MUTATION_REMOVED"))
 	mutationNotes, _   = os.OpenFile(os.Getenv("MUTATION_NOTES"), os.O_APPEND|os.O_WRONLY, 0)
-	mutationNoted      sync.Map
+	mutationNoted      [1 << 12]atomic.Bool // which allocates nothing: tests count
 )
 
 func mutationKeeps(number int) bool {
-	if _, noted := mutationNoted.LoadOrStore(number, true); !noted {
+	if !mutationNoted[number].Load() && !mutationNoted[number].Swap(true) {
 		mutationNotes.WriteString(strconv.Itoa(number) + "\n")
 	}
 	return number != mutationRemoved
