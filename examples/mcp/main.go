@@ -16,6 +16,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
@@ -54,7 +56,11 @@ func play(ctx context.Context, out io.Writer) error {
 		resp.Header.Get("WWW-Authenticate") == `Bearer resource_metadata="`+s.metadata.URL()+`"`)
 
 	var asked []string // the scopes that the client has asked alice for
-	session, err := connect(ctx, s.endpoint(), func(scope string) { asked = append(asked, scope) })
+	session, err := connect(ctx, s.endpoint(), func(scope string) {
+		scopes := strings.Fields(scope) // in no order
+		slices.Sort(scopes)
+		asked = append(asked, strings.Join(scopes, " "))
+	})
 	if err != nil {
 		return err
 	}
