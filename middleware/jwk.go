@@ -9,6 +9,7 @@ import (
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/tokenloop/tokenloop/internal/jwa"
 	"github.com/tokenloop/tokenloop/internal/jws"
 )
 
@@ -58,10 +59,8 @@ func parseKey(entry []byte, rsaAlgorithm string) (*key, error) {
 	if err != nil {
 		return nil, errors.New("the JSON is wrong")
 	}
-	for _, private := range []string{"d", "k", "p", "q", "dp", "dq", "qi", "oth"} {
-		if _, ok := members[private]; ok {
-			return nil, errors.New("the key is not a public one")
-		}
+	if jwa.IsSecret(members) {
+		return nil, errors.New("the key is not a public one")
 	}
 	text := map[string]string{}
 	for _, name := range []string{"kty", "crv", "x", "y", "n", "e", "kid", "use", "alg"} {

@@ -6,15 +6,23 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/tokenloop/tokenloop/internal/jws"
 )
 
-// privateMembers are those that no public JWK has (RFC 7518, Section 6).
-var privateMembers = []string{"d", "k", "p", "q", "dp", "dq", "qi", "oth"}
+// IsSecret reports whether the members of a JWK hold what no public one has (RFC
+// 7518, Section 6): a private or a symmetric key.
+func IsSecret(members map[string]json.RawMessage) bool {
+	return slices.ContainsFunc([]string{"d", "k", "p", "q", "dp", "dq", "qi", "oth"}, func(name string) bool {
+		_, ok := members[name]
+		return ok
+	})
+}
 
 // ParsePublicKey reads a public JWK (RFC 7517, Section 4; RFC 8037, Section 2) as
 // the key for the algorithm called name. A JWK that has a private or symmetric key
@@ -25,10 +33,8 @@ func ParsePublicKey(jwk []byte, name string) (crypto.PublicKey, error) {
 	if err != nil {
 		return nil, errors.New("the JWK is not an unambiguous JSON object")
 	}
-	for _, private := range privateMembers {
-		if _, ok := m[private]; ok {
-			return nil, errors.New("the JWK is not a public one")
-		}
+	if IsSecret(m) {
+		return nil, errors.New("the JWK is not a public one")
 	}
 	var wrong error
 	text := func(member string) string {
