@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/tokenloop/tokenloop/internal/dpop"
 )
 
 // ofConnection returns the client's certificate of the TLS connection, as DER, or
@@ -48,8 +50,7 @@ func CertificateHeader(field string, proxies ...netip.Prefix) (func(*http.Reques
 	}
 	field, proxies = textproto.CanonicalMIMEHeaderKey(field), slices.Clone(proxies)
 	return func(r *http.Request) ([]byte, error) {
-		from, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil || !slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(from.Addr().Unmap()) }) {
+		if !dpop.From(r, proxies) {
 			return ofConnection(r)
 		}
 		switch values := r.Header[field]; {

@@ -117,7 +117,7 @@ func (s Site) URL(r *http.Request) string {
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	if len(s.Proxies) > 0 && s.fromProxy(r) {
+	if From(r, s.Proxies) {
 		if v := last(r.Header["X-Forwarded-Proto"]); v == "https" || v == "http" {
 			scheme = v
 		}
@@ -128,9 +128,13 @@ func (s Site) URL(r *http.Request) string {
 	return join(scheme, host, escaped)
 }
 
-func (s Site) fromProxy(r *http.Request) bool {
+// From reports whether the connection of r comes from one of networks.
+func From(r *http.Request, networks []netip.Prefix) bool {
+	if len(networks) == 0 {
+		return false
+	}
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && slices.ContainsFunc(s.Proxies, func(p netip.Prefix) bool { return p.Contains(from.Addr().Unmap()) })
+	return err == nil && slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(from.Addr().Unmap()) })
 }
 
 // last returns the last element of a list in fields, which the nearest proxy wrote.
