@@ -145,7 +145,7 @@ func (c *cache) made() []set {
 func (c *cache) put(e *entry, now time.Time) {
 	r := e.record
 	e.size = fixedSize + len(e.token) + 2*len(r.payload) + 16*(len(r.Audience)+len(r.Scopes)+len(r.AMR))
-	if r.shared != nil {
+	if r.seldom().shared != nil {
 		e.size += sharedSize
 	}
 	if e.size > c.most/16 {
@@ -219,7 +219,9 @@ func (r *record) packed(share bool) *record {
 	p.used = int32(len(all))
 	kept := p.copy()
 	if share {
-		kept.shared = &p.copy().Claims
+		seldom := *r.seldom()
+		seldom.shared = &p.copy().Claims
+		kept.rare = &seldom
 	}
 	return kept
 }
@@ -227,7 +229,6 @@ func (r *record) packed(share bool) *record {
 // copy returns claims for another request, with lists of their own. r is packed.
 func (r *record) copy() *record {
 	c := *r
-	c.shared = nil
 	if int(r.used) > len(r.lists) {
 		c.Audience, c.Scopes, c.AMR = slices.Clone(r.Audience), slices.Clone(r.Scopes), slices.Clone(r.AMR)
 		return &c

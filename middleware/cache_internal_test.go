@@ -33,7 +33,7 @@ func TestTheCacheIsBounded(t *testing.T) {
 			for i := range 50_000 {
 				r := recordOf(i, now.Add(time.Hour))
 				if name == "bound tokens" {
-					r.confirmation = &confirmation{key: strings.Repeat("k", 43), certificate: strings.Repeat("c", 43)}
+					r.rare = &rare{confirmation: &confirmation{key: strings.Repeat("k", 43), certificate: strings.Repeat("c", 43)}}
 				}
 				c.put(&entry{hash: c.hash(tail + strconv.Itoa(i)), token: tail + strconv.Itoa(i), record: r}, now)
 				require.LessOrEqual(t, c.used, c.most)
@@ -157,7 +157,7 @@ func TestACopyHasItsOwnLists(t *testing.T) {
 		}
 		first := &record{Claims: Claims{Audience: list, Scopes: slices.Clone(list), AMR: slices.Clone(list)}}
 		packed := first.packed(true)
-		for _, c := range []*Claims{&packed.copy().Claims, &packed.copy().Claims, packed.shared} {
+		for _, c := range []*Claims{&packed.copy().Claims, &packed.copy().Claims, packed.seldom().shared} {
 			lists := []*[]string{&c.Audience, &c.Scopes, &c.AMR}
 			for _, own := range lists {
 				require.Equal(t, list, *own, n)

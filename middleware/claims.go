@@ -75,24 +75,39 @@ func (c *Claims) LogValue() slog.Value {
 }
 
 // A record is a set of claims as it was read, and what the claims say of the
-// token's kind and of what it is bound to. It has room for short lists and for a request's context, so that
-// a request allocates one thing for all this.
+// token's kind. It has room for short lists and for a request's context, so that a
+// request allocates one thing for all this.
 type record struct {
 	Claims
-	lists        [4]string
-	shared       *Claims       // for handlers, where the record belongs to the cache; else nil
-	confirmation *confirmation // nil where the token is bound to nothing
-	context      authContext
-	used         int32 // of lists
-	kind         kind  // of a token that is no access token
-	status       statusReference
-	remembered   bool // from the cache
+	lists      [4]string
+	rare       *rare // nil where there is none of it, as for most; see seldom
+	context    authContext
+	used       int32 // of lists
+	kind       kind  // of a token that is no access token
+	remembered bool  // from the cache
+}
+
+// What is rare takes no room in most records. It is shared and never changes.
+type rare struct {
+	shared       *Claims         // for handlers, where the record belongs to the cache; else nil
+	confirmation *confirmation   // nil where the token is bound to nothing
+	status       statusReference // zero where no list is asked
+}
+
+var nothingRare rare
+
+// seldom returns what is rare in r, to be read alone.
+func (r *record) seldom() *rare {
+	if r.rare == nil {
+		return &nothingRare
+	}
+	return r.rare
 }
 
 // out returns the claims for handlers.
 func (r *record) out() *Claims {
-	if r.shared != nil {
-		return r.shared
+	if shared := r.seldom().shared; shared != nil {
+		return shared
 	}
 	return &r.Claims
 }
@@ -100,7 +115,7 @@ func (r *record) out() *Claims {
 // inContext returns a context with the claims.
 func (r *record) inContext() *authContext {
 	c := &r.context
-	if r.shared != nil {
+	if r.seldom().shared != nil {
 		c = new(authContext)
 	}
 	c.claims, c.judged = r.out(), &r.Claims
@@ -196,7 +211,7 @@ func readClaimsSlowly(payload string) (*record, error) {
 		return nil, err
 	}
 	if raw, ok := members["cnf"]; ok {
-		r.confirmation = readConfirmation(raw)
+		r.rare = &rare{confirmation: readConfirmation(raw)}
 	}
 	r.kind = kindByMembers(members)
 	return r, nil

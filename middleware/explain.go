@@ -493,13 +493,13 @@ func (x *explaining) others(ctx context.Context, r *record, list *StatusList) {
 
 // possession explains possessed, without a request as Verify does it.
 func (x *explaining) possession(r *record) {
-	_, err := x.m.possessed(nil, nil, "", r.confirmation)
+	_, err := x.m.possessed(nil, nil, "", r.seldom().confirmation)
 	if err == nil {
 		x.skip("the token is bound to nothing", "possession")
 		return
 	}
 	expected := "a request with a proof"
-	if r.confirmation == nil {
+	if r.seldom().confirmation == nil {
 		expected = "a token that is bound"
 	}
 	x.settle(err, "possession", failed("possession", x.reason(err), expected, cause(err)))

@@ -49,8 +49,8 @@ func (m *Middleware) verify(ctx context.Context, token string, request *http.Req
 		err = is.accepts(r)
 	}
 	var nonce string
-	if err == nil && (r.confirmation != nil || m.proofs != nil) {
-		nonce, err = m.possessed(request, from, token, r.confirmation)
+	if err == nil && (r.seldom().confirmation != nil || m.proofs != nil) {
+		nonce, err = m.possessed(request, from, token, r.seldom().confirmation)
 	}
 	if err == nil {
 		err = m.allowed(ctx, request, r, now)
@@ -112,8 +112,14 @@ func (m *Middleware) firstSight(ctx context.Context, request *http.Request, is *
 	if err := m.acceptable(r, is, now); err != nil {
 		return r, err
 	}
-	if r.status, err = is.statusList.refer(r.payload); err != nil {
+	reference, err := is.statusList.refer(r.payload)
+	if err != nil {
 		return r, err
+	}
+	if reference != (statusReference{}) {
+		seldom := *r.seldom()
+		seldom.status = reference
+		r.rare = &seldom
 	}
 	if m.cache.wants(hash) {
 		m.cache.put(&entry{
@@ -319,7 +325,7 @@ func (m *Middleware) allowed(ctx context.Context, request *http.Request, r *reco
 	if err := judgeRevocation(ctx, m.revocations, c); err != nil {
 		return err
 	}
-	if err := r.status.judge(ctx, now); err != nil {
+	if err := r.seldom().status.judge(ctx, now); err != nil {
 		return err
 	}
 	if m.validate != nil {
