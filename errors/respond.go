@@ -118,8 +118,11 @@ type oauthProblem struct {
 }
 
 func asError(err error) *Error {
-	e, ok := err.(*Error)
-	if (ok || errors.As(err, &e)) && e != nil && e.Reason != "" {
+	if e, ok := err.(*Error); ok && e != nil && e.Reason != "" {
+		return e // most are, and errors.As would allocate
+	}
+	var e *Error
+	if errors.As(err, &e) && e != nil && e.Reason != "" {
 		return e
 	}
 	if r := ReasonOf(err); r != "" {
