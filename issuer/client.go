@@ -67,14 +67,13 @@ type Client struct {
 	CertificateBound bool
 }
 
-// String names the client and hides its secrets.
-func (c Client) String() string { return "client " + strconv.Quote(c.ID) }
+func (c Client) text() string { return "client " + strconv.Quote(c.ID) }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (c Client) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.String())) }
+// Format names the client and hides its secrets, for every verb and flag.
+func (c Client) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.text())) }
 
-// LogValue returns what String does.
-func (c Client) LogValue() slog.Value { return slog.StringValue(c.String()) }
+// LogValue returns what Format writes.
+func (c Client) LogValue() slog.Value { return slog.StringValue(c.text()) }
 
 // A client is a Client that was checked; its secrets are digests.
 type client struct {

@@ -67,7 +67,7 @@ func ExampleDPoP_incorrect() {
 	// issuer: DPoP.NonceSecret is for RequireNonce, which is not set
 }
 
-func ExampleDPoP_String() {
+func ExampleDPoP_Format() {
 	fmt.Println(issuer.DPoP{RequireNonce: true, NonceSecret: []byte("an obviously fake nonce secret 32")})
 	// Output: DPoP with Required false and RequireNonce true
 }

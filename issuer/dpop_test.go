@@ -764,7 +764,7 @@ func TestPrintingADPoPConfigShowsNoSecret(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
 		assert.Equal(t, "DPoP with Required false and RequireNonce true", fmt.Sprintf(verb, d))
 	}
-	assert.Equal(t, d.String(), d.LogValue().String())
+	assert.Equal(t, fmt.Sprint(d), d.LogValue().String())
 }
 
 // Refresh tokens that a thief could not use need not rotate.

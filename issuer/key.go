@@ -54,14 +54,13 @@ func (k *Key) ID() string { return k.id }
 // Algorithm returns the algorithm: HS256, RS256, ES256 or EdDSA.
 func (k *Key) Algorithm() string { return k.algorithm }
 
-// String names the key and hides what it signs with.
-func (k Key) String() string { return k.algorithm + " key " + strconv.Quote(k.id) }
+func (k Key) text() string { return k.algorithm + " key " + strconv.Quote(k.id) }
 
-// Format writes String for every verb and flag, "%#v" and "%d" included.
-func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
+// Format names the key and hides what it signs with, for every verb and flag.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.text())) }
 
-// LogValue is String.
-func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
+// LogValue returns what Format writes.
+func (k Key) LogValue() slog.Value { return slog.StringValue(k.text()) }
 
 // GenerateKey makes a new key for the algorithm: a secret of 32 bytes for HS256,
 // 2048 bits for RS256, P-256 for ES256, Ed25519 for EdDSA. It lives in memory

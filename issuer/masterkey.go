@@ -26,14 +26,13 @@ type MasterKey struct {
 	Secret []byte `json:"-"`
 }
 
-// String names the key and hides the secret.
-func (k MasterKey) String() string { return "master key " + strconv.Quote(k.ID) }
+func (k MasterKey) text() string { return "master key " + strconv.Quote(k.ID) }
 
-// Format writes String for every verb and flag, "%#v" and "%d" included.
-func (k MasterKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
+// Format names the key and hides the secret, for every verb and flag.
+func (k MasterKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.text())) }
 
-// LogValue is String.
-func (k MasterKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+// LogValue returns what Format writes.
+func (k MasterKey) LogValue() slog.Value { return slog.StringValue(k.text()) }
 
 // KeyID returns the ID, or the name made of a hash of Secret if it is empty. It is
 // the Session.KeyID of the sessions whose refresh tokens this key makes.

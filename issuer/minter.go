@@ -59,16 +59,15 @@ type MinterConfig struct {
 	Now func() time.Time
 }
 
-// String names what is no secret.
-func (c MinterConfig) String() string {
+func (c MinterConfig) text() string {
 	return fmt.Sprintf("minter with %d secrets and a TTL of %v", len(c.Secrets), c.TTL)
 }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (c MinterConfig) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.String())) }
+// Format names what is no secret, for every verb and flag.
+func (c MinterConfig) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.text())) }
 
-// LogValue returns what String does.
-func (c MinterConfig) LogValue() slog.Value { return slog.StringValue(c.String()) }
+// LogValue returns what Format writes.
+func (c MinterConfig) LogValue() slog.Value { return slog.StringValue(c.text()) }
 
 // A Minter makes tokens without a session, such as the ones that go with a
 // JWT-enabled API key: {"email" or "userId", "iat", "exp"}, signed with HS256. It
@@ -216,16 +215,15 @@ func (m *Minter) Mint(ctx context.Context, user Identity) (string, error) {
 	return token, nil
 }
 
-// String names the key and hides what it signs with.
-func (m *Minter) String() string {
+func (m *Minter) text() string {
 	if m == nil {
 		return "issuer.Minter(nil)"
 	}
 	return "issuer.Minter(" + m.key.algorithm + ")"
 }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (m *Minter) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(m.String())) }
+// Format names the key and hides what it signs with, for every verb and flag.
+func (m *Minter) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(m.text())) }
 
-// LogValue returns what String does.
-func (m *Minter) LogValue() slog.Value { return slog.StringValue(m.String()) }
+// LogValue returns what Format writes.
+func (m *Minter) LogValue() slog.Value { return slog.StringValue(m.text()) }

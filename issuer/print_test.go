@@ -58,7 +58,7 @@ func ExampleSession() {
 	// Output: session s1
 }
 
-func ExampleIssuer_String() {
+func ExampleIssuer_Format() {
 	iss, err := issuer.New(exampleConfig())
 	fmt.Println(iss, err)
 	// Output: issuer.Issuer(https://id.example.com) <nil>

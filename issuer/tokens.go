@@ -23,14 +23,13 @@ type Tokens struct {
 	Scope            string `json:"scope"`                   // separated by spaces; may be empty
 }
 
-// String hides the tokens.
-func (t Tokens) String() string { return fmt.Sprintf("tokens for %d seconds", t.ExpiresIn) }
+func (t Tokens) text() string { return fmt.Sprintf("tokens for %d seconds", t.ExpiresIn) }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (t Tokens) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.String())) }
+// Format hides the tokens, for every verb and flag.
+func (t Tokens) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.text())) }
 
-// LogValue returns what String does.
-func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.String()) }
+// LogValue returns what Format writes.
+func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.text()) }
 
 // An AnswerKind says which route gives it: see Config.Encode.
 type AnswerKind string

@@ -21,14 +21,13 @@ type Credentials struct {
 	Address  string // the address that the request came from, without port
 }
 
-// String names the user and hides the password.
-func (c Credentials) String() string { return "credentials of " + c.Username + c.Email }
+func (c Credentials) text() string { return "credentials of " + c.Username + c.Email }
 
-// Format writes String for every verb and flag, "%#v" and "%d" included.
-func (c Credentials) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.String())) }
+// Format names the user and hides the password, for every verb and flag.
+func (c Credentials) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.text())) }
 
-// LogValue is String.
-func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+// LogValue returns what Format writes.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.text()) }
 
 // A User is who logged in, and what goes into the access tokens.
 type User struct {

@@ -79,16 +79,15 @@ type DPoP struct {
 	TrustedProxies []netip.Prefix
 }
 
-// String names what is no secret.
-func (d DPoP) String() string {
+func (d DPoP) text() string {
 	return fmt.Sprintf("DPoP with Required %t and RequireNonce %t", d.Required, d.RequireNonce)
 }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (d DPoP) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(d.String())) }
+// Format names what is no secret, for every verb and flag.
+func (d DPoP) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(d.text())) }
 
-// LogValue returns what String does.
-func (d DPoP) LogValue() slog.Value { return slog.StringValue(d.String()) }
+// LogValue returns what Format writes.
+func (d DPoP) LogValue() slog.Value { return slog.StringValue(d.text()) }
 
 // Replays remembers which proofs were used, perhaps for several processes. It must
 // be safe for concurrent use.

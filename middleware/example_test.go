@@ -852,7 +852,7 @@ func ExampleDPoP() {
 }
 
 // What weakens the check of proofs is refused, all at once.
-func ExampleDPoP_String() {
+func ExampleDPoP_Format() {
 	fmt.Println(middleware.DPoP{RequireNonce: true, NonceSecret: []byte("an obviously fake nonce secret 32")})
 	// Output: DPoP with Required false and RequireNonce true
 }

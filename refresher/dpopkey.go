@@ -162,13 +162,12 @@ func (k *DPoPKey) Transport(base http.RoundTripper) http.RoundTripper {
 	return &prover{key: k.key, base: base, now: time.Now, clock: new(clock)}
 }
 
-// String returns the thumbprint.
-func (k *DPoPKey) String() string {
+func (k *DPoPKey) text() string {
 	if k == nil {
 		return "refresher.DPoPKey(nil)"
 	}
 	return fmt.Sprintf("refresher.DPoPKey(%s)", k.Thumbprint())
 }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (k *DPoPKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.String()) }
+// Format writes the thumbprint, for every verb and flag.
+func (k *DPoPKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.text()) }

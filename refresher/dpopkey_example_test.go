@@ -121,7 +121,7 @@ func ExampleDPoPKey_Transport() {
 	// Output: 200 true
 }
 
-func ExampleDPoPKey_String() {
+func ExampleDPoPKey_Format() {
 	fmt.Printf("%+v\n", (*refresher.DPoPKey)(nil))
 	// Output: refresher.DPoPKey(nil)
 }

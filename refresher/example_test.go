@@ -260,12 +260,12 @@ func ExampleUserID() {
 	// Output: user123
 }
 
-func ExampleTokens_String() {
+func ExampleTokens_Format() {
 	fmt.Println(refresher.Tokens{AccessToken: jwtOf(`{"sub":"alice"}`), RefreshToken: "never shown"})
 	// Output: Tokens{access eyJhbGciOiJFUzI1NiIs..., refresh (hidden)}
 }
 
-func ExampleCredentials_String() {
+func ExampleCredentials_Format() {
 	fmt.Println(alice)
 	// Output: Credentials{"alice"}
 }

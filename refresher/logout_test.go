@@ -584,7 +584,7 @@ func TestAPendingLogoutShowsNoTokens(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		all += fmt.Sprintf(verb+verb+verb, waiting[0], &waiting[0], waiting)
 	}
-	slog.New(slog.NewJSONHandler(&logs, nil)).Info("", "logout", waiting[0], "all", waiting[0].String())
+	slog.New(slog.NewJSONHandler(&logs, nil)).Info("", "logout", waiting[0], "all", fmt.Sprint(waiting[0]))
 	all += logs.String()
 	assert.Contains(t, all, "service.test")
 	for _, secret := range []string{"refresh-token-number", tokens.AccessToken[21:], fmt.Sprintf("%x", "refresh-token")} {

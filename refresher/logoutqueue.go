@@ -19,16 +19,15 @@ type PendingLogout struct {
 	Tokens Tokens    `json:"tokens"` // of the session
 }
 
-// String returns one line without secrets.
-func (p PendingLogout) String() string {
+func (p PendingLogout) text() string {
 	return fmt.Sprintf("PendingLogout{%s, since %s}", p.URL, p.Since.UTC().Format(time.RFC3339))
 }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (p PendingLogout) Format(f fmt.State, _ rune) { fmt.Fprint(f, p.String()) }
+// Format writes one line without secrets, for every verb and flag.
+func (p PendingLogout) Format(f fmt.State, _ rune) { fmt.Fprint(f, p.text()) }
 
-// LogValue returns what String does.
-func (p PendingLogout) LogValue() slog.Value { return slog.StringValue(p.String()) }
+// LogValue returns what Format writes.
+func (p PendingLogout) LogValue() slog.Value { return slog.StringValue(p.text()) }
 
 // A LogoutQueue keeps the logouts that the issuer has not heard of. Transports,
 // in one process or in several, may share one: each sends what is for its own

@@ -174,30 +174,28 @@ func (c ClientCredentials) bind(p *endpoint, allowHTTP bool) (Source, error) {
 	return c, err
 }
 
-// String returns one line without the secret.
-func (o OAuth) String() string {
+func (o OAuth) text() string {
 	return fmt.Sprintf("OAuth{%q, client %q}", shown(o.TokenURL), o.ClientID)
 }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (o OAuth) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, o.String()) }
+// Format writes one line without the secret, for every verb and flag.
+func (o OAuth) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, o.text()) }
 
-// LogValue returns what String does.
-func (o OAuth) LogValue() slog.Value { return slog.StringValue(o.String()) }
+// LogValue returns what Format writes.
+func (o OAuth) LogValue() slog.Value { return slog.StringValue(o.text()) }
 
-// MarshalJSON returns what String does.
-func (o OAuth) MarshalJSON() ([]byte, error) { return json.Marshal(o.String()) }
+// MarshalJSON returns what Format writes.
+func (o OAuth) MarshalJSON() ([]byte, error) { return json.Marshal(o.text()) }
 
-// String returns one line without the secret.
-func (c ClientCredentials) String() string {
-	return "ClientCredentials" + strings.TrimPrefix(OAuth(c).String(), "OAuth")
+func (c ClientCredentials) text() string {
+	return "ClientCredentials" + strings.TrimPrefix(OAuth(c).text(), "OAuth")
 }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (c ClientCredentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
+// Format writes one line without the secret, for every verb and flag.
+func (c ClientCredentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.text()) }
 
-// LogValue returns what String does.
-func (c ClientCredentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+// LogValue returns what Format writes.
+func (c ClientCredentials) LogValue() slog.Value { return slog.StringValue(c.text()) }
 
-// MarshalJSON returns what String does.
-func (c ClientCredentials) MarshalJSON() ([]byte, error) { return json.Marshal(c.String()) }
+// MarshalJSON returns what Format writes.
+func (c ClientCredentials) MarshalJSON() ([]byte, error) { return json.Marshal(c.text()) }

@@ -2,26 +2,23 @@ package refresher
 
 import "fmt"
 
-// String names the origins that get tokens. What else t was made of may hold
-// secrets.
-func (t *Transport) String() string {
+func (t *Transport) text() string {
 	if t == nil {
 		return "refresher.Transport(nil)"
 	}
 	return fmt.Sprintf("refresher.Transport(%v)", t.origins)
 }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (t *Transport) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
+// Format names the origins that get tokens, for every verb and flag. What else t
+// was made of may hold secrets.
+func (t *Transport) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.text()) }
 
-// String says nothing about the tokens.
-func (s *MemoryStore) String() string { return "refresher.MemoryStore" }
+func (s *MemoryStore) text() string { return "refresher.MemoryStore" }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (s *MemoryStore) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
+// Format says nothing about the tokens, for every verb and flag.
+func (s *MemoryStore) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.text()) }
 
-// String says nothing about the tokens.
-func (s *SplitStore) String() string { return "refresher.SplitStore" }
+func (s *SplitStore) text() string { return "refresher.SplitStore" }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (s *SplitStore) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
+// Format says nothing about the tokens, for every verb and flag.
+func (s *SplitStore) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.text()) }

@@ -35,23 +35,23 @@ func TestPrintingShowsNoSecret(t *testing.T) {
 		assert.NotContains(t, log.String(), canary, "%T", value)
 		assert.NotContains(t, log.String(), fmt.Sprintf("%x", canary), "%T", value)
 	}
-	assert.Equal(t, "refresher.Transport([https://api.example.com])", tr.String())
+	assert.Equal(t, "refresher.Transport([https://api.example.com])", fmt.Sprint(tr))
 	assert.Equal(t, "refresher.Transport(nil)", fmt.Sprint((*refresher.Transport)(nil)))
 	assert.Equal(t, "refresher.MemoryStore refresher.SplitStore", fmt.Sprint(memory, " ", split))
 }
 
-func ExampleTransport_String() {
+func ExampleTransport_Format() {
 	t, err := refresher.New(refresher.Config{Origins: []string{"https://api.example.com"}, Push: true})
 	fmt.Printf("%+v %v\n", t, err)
 	// Output: refresher.Transport([https://api.example.com]) <nil>
 }
 
-func ExampleMemoryStore_String() {
+func ExampleMemoryStore_Format() {
 	fmt.Printf("%+v\n", &refresher.MemoryStore{})
 	// Output: refresher.MemoryStore
 }
 
-func ExampleSplitStore_String() {
+func ExampleSplitStore_Format() {
 	fmt.Printf("%+v\n", &refresher.SplitStore{})
 	// Output: refresher.SplitStore
 }

@@ -626,12 +626,12 @@ func ExampleFetcher_Refresh() {
 	// 200 with a token: true
 }
 
-func ExampleOAuth_String() {
+func ExampleOAuth_Format() {
 	fmt.Println(refresher.OAuth{TokenURL: "https://id.example.com/token", ClientID: "app", ClientSecret: "never shown"})
 	// Output: OAuth{"https://id.example.com/token", client "app"}
 }
 
-func ExampleClientCredentials_String() {
+func ExampleClientCredentials_Format() {
 	fmt.Println(refresher.ClientCredentials{TokenURL: "https://id.example.com/token", ClientID: "app", ClientSecret: "never shown"})
 	// Output: ClientCredentials{"https://id.example.com/token", client "app"}
 }

@@ -62,8 +62,7 @@ func (t Tokens) same(u Tokens) bool {
 	return t.AccessToken == u.AccessToken && t.RefreshToken == u.RefreshToken
 }
 
-// String returns one line without secrets.
-func (t Tokens) String() string {
+func (t Tokens) text() string {
 	var b strings.Builder
 	b.WriteString("Tokens{access " + orNone(jwterrors.Redact(t.AccessToken)))
 	if t.RefreshToken != "" {
@@ -85,11 +84,11 @@ func orNone(s string) string {
 	return s
 }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (t Tokens) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
+// Format writes one line without secrets, for every verb and flag.
+func (t Tokens) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.text()) }
 
-// LogValue returns what String does.
-func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.String()) }
+// LogValue returns what Format writes.
+func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.text()) }
 
 // Credentials are what a user logs in with: a Username or an Email, and the
 // Password. They are never kept, and no form of them shows the password.
@@ -102,8 +101,7 @@ type Credentials struct {
 	Scopes []string // what is asked for; empty means what the server grants by default
 }
 
-// String returns one line without the password.
-func (c Credentials) String() string {
+func (c Credentials) text() string {
 	name := c.Username
 	if name == "" {
 		name = c.Email
@@ -111,12 +109,12 @@ func (c Credentials) String() string {
 	return fmt.Sprintf("Credentials{%q}", name)
 }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (c Credentials) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
+// Format writes one line without the password, for every verb and flag.
+func (c Credentials) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.text()) }
 
-// LogValue returns what String does.
-func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+// LogValue returns what Format writes.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.text()) }
 
-// MarshalJSON returns what String does, so that a log in JSON does not show the
+// MarshalJSON returns what Format writes, so that a log in JSON does not show the
 // password either.
-func (c Credentials) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "%q", c.String()), nil }
+func (c Credentials) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "%q", c.text()), nil }

@@ -207,7 +207,7 @@ func ExampleFake_Handler() {
 	// Output: 200 application/json
 }
 
-func ExampleFake_String() {
+func ExampleFake_Format() {
 	fmt.Println(issuertest.New(t, issuertest.Config{NoServer: true}))
 	// Output: issuertest.Fake(https://issuer.test)
 }

@@ -119,11 +119,10 @@ func (f *Fake) Issuer() string { return f.c.Issuer }
 // Audience returns who the tokens are for, their "aud".
 func (f *Fake) Audience() string { return f.c.Audience }
 
-// String names the fake by its issuer, without its keys.
-func (f *Fake) String() string { return "issuertest.Fake(" + f.c.Issuer + ")" }
+func (f *Fake) text() string { return "issuertest.Fake(" + f.c.Issuer + ")" }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (f *Fake) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(f.String())) }
+// Format names the fake by its issuer, without its keys, for every verb and flag.
+func (f *Fake) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(f.text())) }
 
 // Now returns the time of the fake: time.Now, moved on by Advance.
 func (f *Fake) Now() time.Time {

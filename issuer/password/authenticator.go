@@ -24,14 +24,13 @@ type Account struct {
 	Locked bool
 }
 
-// String names the user and hides the hash.
-func (a Account) String() string { return "account of " + a.User.ID }
+func (a Account) text() string { return "account of " + a.User.ID }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (a Account) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(a.String())) }
+// Format names the user and hides the hash, for every verb and flag.
+func (a Account) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(a.text())) }
 
-// LogValue returns what String does.
-func (a Account) LogValue() slog.Value { return slog.StringValue(a.String()) }
+// LogValue returns what Format writes.
+func (a Account) LogValue() slog.Value { return slog.StringValue(a.text()) }
 
 // An AuthenticatorConfig describes an Authenticator. Hasher and Lookup are
 // required.

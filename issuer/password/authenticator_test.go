@@ -268,7 +268,7 @@ func TestAnIssuerAnswersOneThingAndShowsNoSecret(t *testing.T) {
 	h := newHasher(t, stronger)
 	account := u.accounts["carol"]
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		assert.Equal(t, h.String(), fmt.Sprintf(verb, h), "not the dummy hash")
+		assert.Equal(t, fmt.Sprint(h), fmt.Sprintf(verb, h), "not the dummy hash")
 		fmt.Fprintf(&out, verb+verb+verb+verb+"\n", h, account, &account, []password.Account{account})
 	}
 	log.Info("x", "hasher", h, "account", account, "accounts", []password.Account{account})

@@ -76,13 +76,13 @@ func ExampleHasher_Rehash() {
 	// false <nil>
 }
 
-func ExampleHasher_String() {
+func ExampleHasher_Format() {
 	hasher, err := password.New(password.Config{Algorithm: password.Bcrypt})
 	fmt.Println(hasher, err)
 	// Output: password.Hasher(bcrypt, cost 12) <nil>
 }
 
-func ExampleAccount_String() {
+func ExampleAccount_Format() {
 	fmt.Println(password.Account{User: issuer.User{ID: "4711"}, Hash: "$2a$12$..."})
 	// Output: account of 4711
 }

@@ -5,8 +5,7 @@ import (
 	"log/slog"
 )
 
-// String names the algorithm and its parameters.
-func (h *Hasher) String() string {
+func (h *Hasher) text() string {
 	switch {
 	case h == nil:
 		return "password.Hasher(nil)"
@@ -16,8 +15,8 @@ func (h *Hasher) String() string {
 	return fmt.Sprintf("password.Hasher(argon2id, m=%d,t=%d,p=%d)", h.c.Memory, h.c.Time, h.c.Parallelism)
 }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (h *Hasher) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(h.String())) }
+// Format names the algorithm and its parameters, for every verb and flag.
+func (h *Hasher) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(h.text())) }
 
-// LogValue returns what String does.
-func (h *Hasher) LogValue() slog.Value { return slog.StringValue(h.String()) }
+// LogValue returns what Format writes.
+func (h *Hasher) LogValue() slog.Value { return slog.StringValue(h.text()) }

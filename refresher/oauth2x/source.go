@@ -67,8 +67,7 @@ type RefreshGrant struct {
 	InsecureAllowHTTP bool
 }
 
-// String returns one line without the client's secret.
-func (g RefreshGrant) String() string {
+func (g RefreshGrant) text() string {
 	if g.Config == nil {
 		return "RefreshGrant{}"
 	}
@@ -76,14 +75,14 @@ func (g RefreshGrant) String() string {
 	return fmt.Sprintf("RefreshGrant{%q, client %q}", to, g.Config.ClientID)
 }
 
-// Format writes String for every verb and flag, "%#v" included.
-func (g RefreshGrant) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, g.String()) }
+// Format writes one line without the client's secret, for every verb and flag.
+func (g RefreshGrant) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, g.text()) }
 
-// LogValue returns what String does.
-func (g RefreshGrant) LogValue() slog.Value { return slog.StringValue(g.String()) }
+// LogValue returns what Format writes.
+func (g RefreshGrant) LogValue() slog.Value { return slog.StringValue(g.text()) }
 
-// MarshalJSON returns what String does.
-func (g RefreshGrant) MarshalJSON() ([]byte, error) { return json.Marshal(g.String()) }
+// MarshalJSON returns what Format writes.
+func (g RefreshGrant) MarshalJSON() ([]byte, error) { return json.Marshal(g.text()) }
 
 // Refresh makes g a refresher.Source. The retry key of current is sent as
 // Idempotency-Key.

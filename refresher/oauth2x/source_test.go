@@ -314,7 +314,7 @@ func TestTheFormsOfARefreshGrant(t *testing.T) {
 		assert.Equal(t, want, fmt.Sprintf(verb, grant))
 	}
 	assert.Equal(t, want, grant.LogValue().String())
-	assert.Equal(t, "RefreshGrant{}", oauth2x.RefreshGrant{}.String())
+	assert.Equal(t, "RefreshGrant{}", fmt.Sprint(oauth2x.RefreshGrant{}))
 	for _, source := range []any{grant, &grant, refresher.Config{Source: grant}} {
 		assert.NotContains(t, fmt.Sprintf("%+v", source), secret)
 	}
