@@ -26,13 +26,13 @@ const (
 	DefaultGrace      = 30 * time.Second
 )
 
-// MaxAccessTTL is the bound of the lifetime of an access token, which must be
+// maxAccessTTL is the bound of the lifetime of an access token, which must be
 // less than it: one year of 365 days.
-const MaxAccessTTL = 365 * 24 * time.Hour
+const maxAccessTTL = 365 * 24 * time.Hour
 
-// MaxGrace is the longest Grace: more than a client waits for an answer before it
+// maxGrace is the longest Grace: more than a client waits for an answer before it
 // repeats a request.
-const MaxGrace = 5 * time.Minute
+const maxGrace = 5 * time.Minute
 
 // MaxLoginTime is the longest that a login may take, Authenticate included. A
 // Store remembers for twice as long that a user was revoked, so that a login
@@ -182,7 +182,7 @@ type Config struct {
 	// Grace is how long after a rotation the old refresh token is answered
 	// with the new one, and the new one not rotated again: for concurrent and
 	// repeated requests. In that time a stolen token goes unnoticed, so it is
-	// MaxGrace at most; what comes later has the retry key. Zero means 30
+	// five minutes at most; what comes later has the retry key. Zero means 30
 	// seconds; NoGrace is strict mode.
 	Grace time.Duration
 
@@ -344,7 +344,7 @@ func New(c Config) (*Issuer, error) {
 	switch {
 	case c.AccessTTL < time.Second || c.AccessTTL%time.Second != 0:
 		wrong("AccessTTL is %v; it is a whole number of seconds", c.AccessTTL)
-	case c.AccessTTL >= MaxAccessTTL:
+	case c.AccessTTL >= maxAccessTTL:
 		wrong("AccessTTL is %v; it must be less than a year", c.AccessTTL)
 	}
 	if c.RefreshTTL <= c.AccessTTL {
@@ -360,8 +360,8 @@ func New(c Config) (*Issuer, error) {
 		c.Grace = DefaultGrace
 	case c.Grace < 0:
 		wrong("Grace is %v; use NoGrace for strict mode", c.Grace)
-	case c.Grace > MaxGrace:
-		wrong("Grace is %v; it is at most %v", c.Grace, MaxGrace)
+	case c.Grace > maxGrace:
+		wrong("Grace is %v; it is at most %v", c.Grace, maxGrace)
 	}
 	if c.IdleTTL != 0 && c.IdleTTL <= c.AccessTTL+c.Grace {
 		wrong("IdleTTL, %v, must be longer than AccessTTL and Grace together, %v", c.IdleTTL, c.AccessTTL+c.Grace)

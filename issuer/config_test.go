@@ -45,7 +45,7 @@ func TestAConfigThatWouldFailOpenIsRefused(t *testing.T) {
 		{"a session no longer than its tokens (JG-06)", func(c *issuer.Config) { c.AccessTTL, c.RefreshTTL = time.Hour, time.Hour }, "longer than AccessTTL"},
 		{"an idle end within the grace", func(c *issuer.Config) { c.IdleTTL = 15*time.Minute + 30*time.Second }, "IdleTTL"},
 		{"a negative grace", func(c *issuer.Config) { c.Grace = -2 }, "NoGrace"},
-		{"a grace that is no grace any more", func(c *issuer.Config) { c.Grace = issuer.MaxGrace + 1 }, "at most 5m0s"},
+		{"a grace that is no grace any more", func(c *issuer.Config) { c.Grace = 5*time.Minute + 1 }, "at most 5m0s"},
 		{"a relative prefix", func(c *issuer.Config) { c.Prefix = "auth" }, "Prefix"},
 		{"a prefix with a slash at its end", func(c *issuer.Config) { c.Prefix = "/auth/" }, "Prefix"},
 		{"a prefix with a pattern", func(c *issuer.Config) { c.Prefix = "/{x}" }, "Prefix"},
@@ -101,7 +101,7 @@ func TestAConfigThatWouldFailOpenIsRefused(t *testing.T) {
 		assert.Equal(t, 200, w.Code, good)
 	}
 	cfg := f.config()
-	cfg.Grace = issuer.MaxGrace
+	cfg.Grace = 5 * time.Minute
 	_, err = issuer.New(cfg)
 	assert.NoError(t, err)
 	cfg = f.config()

@@ -126,7 +126,7 @@ func NewMinter(c MinterConfig) (*Minter, error) {
 	switch {
 	case c.TTL < time.Second || c.TTL%time.Second != 0:
 		wrong("MinterConfig.TTL is %v; it is a whole number of seconds", c.TTL)
-	case c.TTL >= MaxAccessTTL:
+	case c.TTL >= maxAccessTTL:
 		wrong("MinterConfig.TTL is %v; it must be less than a year", c.TTL)
 	}
 	if c.Reuse < 0 || c.Reuse > 0 && c.Reuse > c.TTL-time.Second {

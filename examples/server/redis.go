@@ -19,10 +19,7 @@ import (
 // "prefix", which begins the names of all keys.
 func openRedis(ctx context.Context, u url.URL, now func() time.Time, log *slog.Logger) (*storage, error) {
 	query := u.Query()
-	prefix := query.Get("prefix")
-	if prefix == "" {
-		prefix = redisstore.DefaultPrefix
-	}
+	prefix := query.Get("prefix") // empty means the default
 	query.Del("prefix")
 	u.RawQuery = query.Encode()
 	options, err := redis.ParseURL(u.String())

@@ -17,16 +17,16 @@ const (
 
 // Defaults of Config.
 const (
-	DefaultMemory      = 19 * 1024 // KiB
-	DefaultTime        = 2
-	DefaultParallelism = 1
-	DefaultCost        = 12
-	DefaultMaxMemory   = 64 * 1024 // KiB
-	DefaultMinLength   = 8
+	defaultMemory      = 19 * 1024 // KiB
+	defaultTime        = 2
+	defaultParallelism = 1
+	defaultCost        = 12
+	defaultMaxMemory   = 64 * 1024 // KiB
+	defaultMinLength   = 8
 )
 
-// MaxLength is the longest password, in bytes.
-const MaxLength = 1024
+// maxLength is the longest password, in bytes.
+const maxLength = 1024
 
 // What Config may ask for, and stored hashes besides.
 const (
@@ -112,9 +112,9 @@ func New(c Config) (*Hasher, error) {
 		if c.Cost != 0 || c.PreHash {
 			wrong("Cost and PreHash are for Bcrypt alone")
 		}
-		c.Memory = orDefault(c.Memory, DefaultMemory)
-		c.Time = orDefault(c.Time, DefaultTime)
-		c.Parallelism = orDefault(c.Parallelism, DefaultParallelism)
+		c.Memory = orDefault(c.Memory, defaultMemory)
+		c.Time = orDefault(c.Time, defaultTime)
+		c.Parallelism = orDefault(c.Parallelism, defaultParallelism)
 		within("Time", c.Time, 1, maxTime)
 		within("Parallelism", c.Parallelism, 1, maxLanes)
 		least, work := max(minMemory, 8*c.Parallelism), minWork
@@ -129,7 +129,7 @@ func New(c Config) (*Hasher, error) {
 		if c.Memory != 0 || c.Time != 0 || c.Parallelism != 0 {
 			wrong("Memory, Time and Parallelism are for Argon2id alone")
 		}
-		c.Cost = orDefault(c.Cost, DefaultCost)
+		c.Cost = orDefault(c.Cost, defaultCost)
 		least := minCost
 		if c.InsecureAllowLowCost {
 			least = lowestCost
@@ -139,10 +139,10 @@ func New(c Config) (*Hasher, error) {
 		wrong("Algorithm %q is not one of %s and %s", c.Algorithm, Argon2id, Bcrypt)
 	}
 	least := min(max(c.Memory, 8), mostMemory)
-	c.MaxMemory = orDefault(c.MaxMemory, max(DefaultMaxMemory, least))
+	c.MaxMemory = orDefault(c.MaxMemory, max(defaultMaxMemory, least))
 	within("MaxMemory", c.MaxMemory, least, mostMemory)
-	c.MinLength = orDefault(c.MinLength, DefaultMinLength)
-	within("MinLength", c.MinLength, DefaultMinLength, 64)
+	c.MinLength = orDefault(c.MinLength, defaultMinLength)
+	within("MinLength", c.MinLength, defaultMinLength, 64)
 	c.Concurrency = orDefault(c.Concurrency, runtime.GOMAXPROCS(0))
 	within("Concurrency", c.Concurrency, 1, 1<<10)
 	c.Queue = orDefault(c.Queue, 16*c.Concurrency)

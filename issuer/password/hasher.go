@@ -15,7 +15,7 @@ var (
 	// ErrTooShort: a new password has fewer characters than MinLength.
 	ErrTooShort = errors.New("password: the password is too short")
 
-	// ErrTooLong: a new password has more bytes than MaxLength, or than the 72
+	// ErrTooLong: a new password has more than 1024 bytes, or than the 72
 	// that bcrypt takes.
 	ErrTooLong = errors.New("password: the password is too long")
 
@@ -100,8 +100,8 @@ func (h *Hasher) check(password string, minLength int) error {
 	}
 	plain := h.c.Algorithm == Bcrypt && !h.c.PreHash
 	switch {
-	case len(password) > MaxLength:
-		return refused(ErrTooLong, "The password is longer than %d bytes.", MaxLength)
+	case len(password) > maxLength:
+		return refused(ErrTooLong, "The password is longer than %d bytes.", maxLength)
 	case utf8.RuneCountInString(password) < minLength:
 		return refused(ErrTooShort, "The password needs at least %d characters.", minLength)
 	case plain && len(password) > maxBcrypt:
@@ -119,10 +119,10 @@ func (h *Hasher) check(password string, minLength int) error {
 // An empty encoded stands for a user who has no password, or does not exist: it
 // is refused like a wrong password, after the same work. A hash of an unknown
 // form, or one that asks for more than it may, takes that work too, and is
-// ErrHash. A password of no bytes or of more than MaxLength is refused before any
+// ErrHash. A password of no bytes or of more than 1024 is refused before any
 // work, whoever the user is.
 func (h *Hasher) Verify(ctx context.Context, encoded, password string) (rehash bool, err error) {
-	if password == "" || len(password) > MaxLength {
+	if password == "" || len(password) > maxLength {
 		return false, jwterrors.CredentialsInvalid
 	}
 	s, unusable := h.parse(encoded)

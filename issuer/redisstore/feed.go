@@ -19,8 +19,8 @@ import (
 
 // Defaults of FeedConfig.
 const (
-	DefaultInterval   = time.Second
-	DefaultMaxEntries = 1_000_000
+	defaultInterval   = time.Second
+	defaultMaxEntries = 1_000_000
 )
 
 // FeedConfig is what NewFeed needs.
@@ -88,10 +88,10 @@ func NewFeed(c FeedConfig) (*Feed, error) {
 		return nil, err
 	}
 	if c.Interval == 0 {
-		c.Interval = DefaultInterval
+		c.Interval = defaultInterval
 	}
 	if c.MaxEntries == 0 {
-		c.MaxEntries = DefaultMaxEntries
+		c.MaxEntries = defaultMaxEntries
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -17,8 +17,8 @@ import (
 	"github.com/tokenloop/tokenloop/issuer"
 )
 
-// DefaultPrefix begins the names of all keys.
-const DefaultPrefix = "tokenloop:"
+// defaultPrefix begins the names of all keys.
+const defaultPrefix = "tokenloop:"
 
 // Config is what New needs.
 type Config struct {
@@ -53,7 +53,7 @@ func (c *Config) check() error {
 		mistakes = append(mistakes, fmt.Errorf("redisstore: Config.Prefix is %q, and holds a brace", c.Prefix))
 	}
 	if c.Prefix == "" {
-		c.Prefix = DefaultPrefix
+		c.Prefix = defaultPrefix
 	}
 	if c.Now == nil {
 		c.Now = time.Now

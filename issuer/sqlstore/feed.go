@@ -12,8 +12,8 @@ import (
 	"github.com/tokenloop/tokenloop/issuer"
 )
 
-// DefaultInterval is the default of FeedConfig.Interval.
-const DefaultInterval = time.Second
+// defaultInterval is the default of FeedConfig.Interval.
+const defaultInterval = time.Second
 
 // FeedConfig is what NewFeed needs.
 type FeedConfig struct {
@@ -75,7 +75,7 @@ func NewFeed(c FeedConfig) (*Feed, error) {
 		return nil, errors.Join(mistakes...)
 	}
 	if c.Interval == 0 {
-		c.Interval = DefaultInterval
+		c.Interval = defaultInterval
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

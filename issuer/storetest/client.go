@@ -10,6 +10,9 @@ import (
 	"github.com/tokenloop/tokenloop/issuer"
 )
 
+// longestGrace is the longest Config.Grace there is.
+const longestGrace = 5 * time.Minute
+
 // clientsExpiry looks at the end of a session as its client does.
 func clientsExpiry(t *testing.T, st issuer.Store) {
 	s := newService(t, st, issuer.NoGrace)
@@ -100,10 +103,10 @@ func (f *forgetful) Rotate(ctx context.Context, id string, from uint64, update i
 // request or in many at once: it moves on, and so does everybody to one successor.
 func lostWrite(t *testing.T, st issuer.Store) {
 	losing := &forgetful{Store: st}
-	s := newService(t, losing, issuer.MaxGrace)
+	s := newService(t, losing, longestGrace)
 	token := s.login().RefreshToken
 	for round := range rounds(20) {
-		s.ahead.Add(int64(issuer.MaxGrace))
+		s.ahead.Add(int64(longestGrace))
 		losing.forget = true
 		a := s.refresh(token) // its generation is ahead of the store's by now
 		if a.status != http.StatusOK || a.RefreshToken == token {

@@ -814,11 +814,11 @@ func raceCompareAndSwap(t *testing.T, st issuer.Store) {
 // raceRotate lets 32 goroutines refresh one generation, for 100 generations:
 // each generation must have exactly one successor.
 func raceRotate(t *testing.T, st issuer.Store) {
-	s := newService(t, st, issuer.MaxGrace)
+	s := newService(t, st, longestGrace)
 	token := s.login().RefreshToken
 	for generation := range rounds(100) {
 		// A young token would be answered again instead of rotated.
-		s.ahead.Add(int64(issuer.MaxGrace))
+		s.ahead.Add(int64(longestGrace))
 		var wg sync.WaitGroup
 		start := make(chan struct{})
 		answers := make([]answer, 32)

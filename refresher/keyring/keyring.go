@@ -11,9 +11,9 @@ import (
 	"github.com/tokenloop/tokenloop/refresher"
 )
 
-// MaxBytes is how much a Store puts into the keychain, in bytes of what
+// maxBytes is how much a Store puts into the keychain, in bytes of what
 // refresher.EncodeTokens returns: as much as that of Windows takes.
-const MaxBytes = 2560
+const maxBytes = 2560
 
 // Config says where a Store keeps the tokens of one session. Service, User and
 // File are required.
@@ -175,9 +175,9 @@ func (s *Store) set(ctx context.Context, tokens refresher.Tokens) error {
 	if err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
-	if len(data) > MaxBytes {
+	if len(data) > maxBytes {
 		return fmt.Errorf("keyring: the tokens take %d bytes and a keychain no more than %d: use a refresher.SplitStore, "+
-			"so that only the refresh token is kept here", len(data), MaxBytes)
+			"so that only the refresh token is kept here", len(data), maxBytes)
 	}
 	if err := s.ask(ctx, func() error { return gokeyring.Set(s.service, s.user, string(data)) }); err != nil {
 		return fmt.Errorf("keyring: write the keychain: %w", err)

@@ -171,7 +171,7 @@ func TestWhatFits(t *testing.T) {
 	s := open(t, config(t))
 	empty, err := refresher.EncodeTokens(refresher.Tokens{RefreshToken: "x"})
 	require.NoError(t, err)
-	fits := refresher.Tokens{RefreshToken: strings.Repeat("x", keyring.MaxBytes-len(empty)+1)}
+	fits := refresher.Tokens{RefreshToken: strings.Repeat("x", 2560-len(empty)+1)}
 	require.NoError(t, s.Save(t.Context(), fits))
 	fits.RefreshToken += "x"
 	err = s.Save(t.Context(), fits)

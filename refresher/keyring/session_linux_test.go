@@ -93,8 +93,8 @@ func TestInASession(t *testing.T) {
 	})
 	t.Run("the limit", func(t *testing.T) {
 		s := open(t, config(t))
-		require.NoError(t, s.Save(t.Context(), refresher.Tokens{RefreshToken: strings.Repeat("x", keyring.MaxBytes-100)}))
-		assert.Error(t, s.Save(t.Context(), refresher.Tokens{RefreshToken: strings.Repeat("x", keyring.MaxBytes)}))
+		require.NoError(t, s.Save(t.Context(), refresher.Tokens{RefreshToken: strings.Repeat("x", 2560-100)}))
+		assert.Error(t, s.Save(t.Context(), refresher.Tokens{RefreshToken: strings.Repeat("x", 2560)}))
 	})
 	t.Run("the daemon does not answer", func(t *testing.T) { // as while it asks the user
 		s := open(t, config(t))
