@@ -64,7 +64,8 @@ type Config struct {
 	OnlyOrigins bool
 
 	// Source gets new tokens: an OAuth, ClientCredentials, a Fetcher, an
-	// AuthHandler or one of the caller's own. Nil means <AuthURL>/refresh.
+	// AuthHandler or one of the caller's own. Nil means <AuthURL>/refresh,
+	// unless Push is set.
 	Source Source
 
 	// Unattended means that Source needs neither a user nor a refresh token,
@@ -90,7 +91,9 @@ type Config struct {
 
 	// Logouts keeps the logouts that the issuer could not be told of. Nil means
 	// that they are kept for as long as the process lives; a FileLogouts keeps
-	// them longer.
+	// them longer. Either holds 256, and the oldest gives way. A logout is given up
+	// a day after its refresh token has expired, or 90 days after the logout where
+	// that is not known, and OnFailure is told.
 	Logouts LogoutQueue
 
 	// RefreshWindow is how long before its expiry a token is refreshed in the
@@ -150,12 +153,12 @@ type Config struct {
 	Codes map[string]jwterrors.Reason
 
 	// Issuer and Audience are what the claims "iss" and "aud" of new tokens
-	// must say. Empty means that they are not looked at. Without PublicKeys
+	// must say, Audience as one of several perhaps. Empty means that they are not looked at. Without PublicKeys
 	// this finds mistakes, not forgeries.
 	Issuer, Audience string
 
-	// Proof is the key that tokens are to be bound to by DPoP (RFC 9449), so that
-	// who steals them cannot use them: NewDPoPKey, LoadDPoPKey or DPoPKeyOf. Calls
+	// DPoP is the key that new tokens are to be bound to (RFC 9449), so that who
+	// steals them cannot use them: GenerateDPoPKey, LoadDPoPKey or NewDPoPKey. Calls
 	// of the issuer carry proofs then, and so does every request that gets a
 	// bound token, as "Authorization: DPoP"; a Fetcher, an AuthHandler and other
 	// Sources see to their own (see DPoPKey.Transport). New tokens that are not
@@ -163,9 +166,9 @@ type Config struct {
 	// has from before are used until they are refreshed, so that nobody is logged
 	// out. A store of bound tokens needs the same key each time: another one
 	// cannot refresh them. Nil means that there are no proofs.
-	Proof *DPoPKey
+	DPoP *DPoPKey
 
-	// InsecureAllowBearer accepts new tokens that are not bound to Proof, for
+	// InsecureAllowBearer accepts new tokens that are not bound to DPoP, for
 	// servers that do not know DPoP yet, or not for every client. Who takes the
 	// proof out of a request on its way has tokens that can be stolen.
 	InsecureAllowBearer bool
@@ -193,16 +196,11 @@ type Config struct {
 	// the old one. None means that nothing is verified here.
 	PublicKeys []PublicKey
 
-	// The three listeners are called one after the other, on a goroutine that
-	// exists while there is something to tell. They may call the Transport,
-	// and others can be added to it: see Listen.
-	// One that is slow or panics changes nothing, except that new tokens wait
-	// for OnRefresh for one second at the most.
-
 	// OnFailure is told of everything that went wrong with a token or a
 	// refresh: the reason, whose token it was, its first characters, and
 	// when. Refusals are told once for each generation of tokens. When 256
-	// events wait for a slow listener, failures are dropped.
+	// events wait for a slow listener, failures are dropped. What holds for all
+	// listeners stands at Listeners.
 	OnFailure func(*jwterrors.Error)
 
 	// OnSessionExpired is told once for each session that the server ended:
@@ -210,7 +208,7 @@ type Config struct {
 	OnSessionExpired func(*jwterrors.Error)
 
 	// OnRefresh is told of the tokens that a refresh has brought, before a
-	// request uses them.
+	// request uses them, unless it takes longer than a second.
 	OnRefresh func(Tokens)
 
 	// Logger is told of failures at the level Warn and of refreshes at the
@@ -234,7 +232,7 @@ func New(config Config) (*Transport, error) {
 		base: config.Base, store: config.Store, source: config.Source, onlyOrigins: config.OnlyOrigins, expectContinue: config.ExpectContinue,
 		refusals: slices.Clone(config.Refusals), reader: jwterrors.Reader{Codes: codes(config)},
 		window: cmp.Or(config.RefreshWindow, 60*time.Second), skew: cmp.Or(config.Skew, 30*time.Second),
-		maxRetries: cmp.Or(config.MaxRetries, 5), backoff: config.RetryBackoff,
+		maxRetries: cmp.Or(config.MaxRetries, 5), backoff: cmp.Or(config.RetryBackoff, Exponential),
 		retryInterval: cmp.Or(config.RetryInterval, 2*time.Second), maxRetryInterval: cmp.Or(config.MaxRetryInterval, time.Minute),
 		allowBearer: config.InsecureAllowBearer, stepUp: config.StepUp, noJitter: config.NoJitter, pause: cmp.Or(config.Pause, time.Minute),
 		attemptTimeout: cmp.Or(config.AttemptTimeout, attemptTimeout), refreshTimeout: cmp.Or(config.RefreshTimeout, 2*time.Minute),
@@ -275,11 +273,11 @@ func New(config Config) (*Transport, error) {
 		requests: config.Requests.withDefaults(), answers: config.Answers.withDefaults(),
 		base: t.base, reader: t.reader, now: t.now, timeout: t.attemptTimeout, clock: new(clock),
 	}
-	if config.Proof != nil && config.Proof.key == nil {
-		mistake("Proof is no key: NewDPoPKey, LoadDPoPKey and DPoPKeyOf make one")
-	} else if config.Proof != nil {
-		t.prover = &prover{key: config.Proof.key, base: t.base, reader: t.reader, now: t.now, clock: t.endpoint.clock}
-		t.endpoint.prover = &prover{key: config.Proof.key, base: t.base, reader: t.reader, now: t.now, clock: t.endpoint.clock}
+	if config.DPoP != nil && config.DPoP.key == nil {
+		mistake("DPoP is no key: GenerateDPoPKey, LoadDPoPKey and NewDPoPKey make one")
+	} else if config.DPoP != nil {
+		t.prover = &prover{key: config.DPoP.key, base: t.base, reader: t.reader, now: t.now, clock: t.endpoint.clock}
+		t.endpoint.prover = &prover{key: config.DPoP.key, base: t.base, reader: t.reader, now: t.now, clock: t.endpoint.clock}
 	}
 	if err := errors.Join(t.endpoint.requests.check(), t.endpoint.answers.check()); err != nil {
 		mistake("%w", err)

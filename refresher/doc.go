@@ -27,8 +27,9 @@
 // The token goes to the listed origins only: scheme, host and port are compared
 // for the first try, the retry and every hop of a redirect. A request whose Host
 // is not that of its URL must have both of them among the origins. A request to
-// another origin, and one that has an Authorization header of its own, passes
-// as it is. Where no session was ever begun, requests go out without a token.
+// another origin (unless OnlyOrigins is set), and one that has an Authorization header
+// of its own, passes as it is. Where no session was ever begun, and none begins by
+// itself (Unattended), requests go out without a token.
 //
 // A usable token is attached. Inside the refresh window it is attached too, and
 // a refresh starts in the background. An expired token is not sent: the request
@@ -74,7 +75,7 @@
 // Logout forgets the tokens first, and then tells the issuer. If that cannot be
 // told it returns an error, and the logout waits in Config.Logouts: in memory, or
 // in the files of a FileLogouts, which outlive the process. It is sent when a
-// session begins or is refreshed, when a request is refused because there is no
+// session begins or is refreshed, when a request finds no
 // session, by Flush and by Run. It names its session by the refresh token, so
 // that it does not end a later one.
 //
@@ -89,7 +90,7 @@
 //
 // # Proof of possession
 //
-// With Config.Proof the tokens are bound to a key (DPoP, RFC 9449), and who steals them
+// With Config.DPoP the tokens are bound to a key (DPoP, RFC 9449), and who steals them
 // can do nothing with them. Every call of the issuer and every request with a bound
 // token carries a proof of its own, for that one try:
 //
@@ -98,7 +99,7 @@
 //	t, err := refresher.New(refresher.Config{
 //		AuthURL: "https://id.example.com/auth",
 //		Origins: []string{"https://api.example.com"},
-//		Proof:   key,
+//		DPoP:    key,
 //	})
 //
 // What RFC 9449 and RFC 9470 say of clients, and the tests that show it:
@@ -162,9 +163,10 @@
 //	                TestAFailingEndpointIsCalledOncePerStep TestTheServersVerdictEndsTheSession
 //	new credential  Holds: SetTokens releases who waits, and lifts the failure.
 //	                TestTokensFromTheAppReleaseWhoWaits TestPushModeWaitsForSetTokens
-//	excessive       Differs: there is no RefreshWindow of 5 in 30 seconds. A fresh token that is refused is
-//	                not replaced, a useless answer waits for its backoff, and MaxFailures ends it; tokens
-//	                that are good for a request each are got, since the requests are answered.
+//	excessive       Differs: there is no limit of 5 refreshes in 30 seconds (its RefreshWindow). A fresh
+//	                token that is refused is not replaced, a useless answer waits for its backoff, and
+//	                MaxFailures ends it; tokens that are good for a request each are got, since the
+//	                requests are answered.
 //	                TestExcessiveRefreshes TestTenFailedGenerationsInARowAreEnough
 //	other hosts     Differs: the token goes to Origins alone; there, to every request of the session.
 //	                TestOnlyOriginsRefusesTheOthers TestRedirectsNeverCarryTheTokenElsewhere

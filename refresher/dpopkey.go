@@ -20,7 +20,7 @@ import (
 )
 
 // A DPoPKey is a private key that tokens are bound to (RFC 9449): who has a bound
-// token and not the key can do nothing with it. NewDPoPKey, DPoPKeyOf and
+// token and not the key can do nothing with it. GenerateDPoPKey, NewDPoPKey and
 // LoadDPoPKey make one. It does not change, is safe for concurrent use, and no form
 // of it shows the private key.
 //
@@ -31,23 +31,23 @@ import (
 // that cannot be copied, of a TPM or another device, protects against that as well.
 type DPoPKey struct{ key *dpop.Key }
 
-// NewDPoPKey returns a new key, for ES256, that is gone when the process ends.
-func NewDPoPKey() *DPoPKey {
+// GenerateDPoPKey returns a new key, for ES256, that is gone when the process ends.
+func GenerateDPoPKey() *DPoPKey {
 	signer, err := newECDSA()
 	if err != nil {
 		panic(err) // the random source of the system does not fail
 	}
-	key, err := DPoPKeyOf(signer)
+	key, err := NewDPoPKey(signer)
 	if err != nil {
 		panic(err) // it is a good key
 	}
 	return key
 }
 
-// DPoPKeyOf returns the key of a signer: ECDSA on P-256 (ES256), Ed25519 (EdDSA) or
+// NewDPoPKey returns the key of a signer: ECDSA on P-256 (ES256), Ed25519 (EdDSA) or
 // RSA of 2048 bits at least (RS256). Any other is an error. The signer may be a
 // device; each request costs a signature of it.
-func DPoPKeyOf(signer crypto.Signer) (*DPoPKey, error) {
+func NewDPoPKey(signer crypto.Signer) (*DPoPKey, error) {
 	key, err := dpop.NewKey(signer)
 	if err != nil {
 		return nil, fmt.Errorf("refresher: a DPoP key: %w", err)
@@ -76,7 +76,7 @@ func LoadDPoPKey(path string) (*DPoPKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("refresher: %q holds no DPoP key that can be used: %w", store.path(), err)
 	}
-	return DPoPKeyOf(signer)
+	return NewDPoPKey(signer)
 }
 
 // makeKeyFile returns what is in the file, after it has made one if there is none.

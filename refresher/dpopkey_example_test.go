@@ -13,12 +13,12 @@ import (
 	"github.com/tokenloop/tokenloop/refresher"
 )
 
-func ExampleNewDPoPKey() {
+func ExampleGenerateDPoPKey() {
 	b := newBoundService(true)
 	t, err := refresher.New(refresher.Config{
 		AuthURL: "http://service.test/auth",
 		Origins: []string{"http://service.test"},
-		Proof:   refresher.NewDPoPKey(),
+		DPoP:    refresher.GenerateDPoPKey(),
 		Base:    handlerTransport{b}, InsecureAllowHTTP: true, // in the place of the network
 	})
 	if err != nil {
@@ -34,7 +34,7 @@ func ExampleNewDPoPKey() {
 	// Who has stolen the token cannot use it.
 	req, _ := http.NewRequest("GET", "http://service.test/api", nil)
 	req.Header.Set("Authorization", "DPoP "+tokens.AccessToken)
-	thief := &http.Client{Transport: refresher.NewDPoPKey().Transport(handlerTransport{b})}
+	thief := &http.Client{Transport: refresher.GenerateDPoPKey().Transport(handlerTransport{b})}
 	show(thief.Do(req))
 	// Output:
 	// <nil>
@@ -43,9 +43,9 @@ func ExampleNewDPoPKey() {
 	// 401 {"type":"about:blank","title":"Unauthorized","status":401,"detail":"The proof of possession is not valid.","reason":"AUTH_PROOF_INVALID"}
 }
 
-func ExampleDPoPKeyOf() {
+func ExampleNewDPoPKey() {
 	seed, _ := base64.RawURLEncoding.DecodeString("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A") // of RFC 8037, Appendix A.1
-	key, err := refresher.DPoPKeyOf(ed25519.NewKeyFromSeed(seed))
+	key, err := refresher.NewDPoPKey(ed25519.NewKeyFromSeed(seed))
 	fmt.Println(key, err)
 	// Output: refresher.DPoPKey(kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k) <nil>
 }
@@ -69,7 +69,7 @@ func ExampleLoadDPoPKey() {
 }
 
 func ExampleDPoPKey_Thumbprint() {
-	key := refresher.NewDPoPKey()
+	key := refresher.GenerateDPoPKey()
 	// The code of this request can only be exchanged under the key (RFC 9449, Section 10).
 	authorize := "https://id.example.com/authorize?response_type=code&client_id=app&dpop_jkt=" + key.Thumbprint()
 	fmt.Println(len(key.Thumbprint()), strings.HasSuffix(authorize, key.Thumbprint()))
@@ -77,9 +77,9 @@ func ExampleDPoPKey_Thumbprint() {
 }
 
 func ExampleDPoPKey_Proof() {
-	b, key := newBoundService(false), refresher.NewDPoPKey()
+	b, key := newBoundService(false), refresher.GenerateDPoPKey()
 	t, err := refresher.New(refresher.Config{
-		AuthURL: "http://service.test/auth", Origins: []string{"http://service.test"}, Proof: key,
+		AuthURL: "http://service.test/auth", Origins: []string{"http://service.test"}, DPoP: key,
 		Base: handlerTransport{b}, InsecureAllowHTTP: true, // in the place of the network
 	})
 	if err != nil {
@@ -109,7 +109,7 @@ func ExampleDPoPKey_Proof() {
 }
 
 func ExampleDPoPKey_Transport() {
-	b, key := newBoundService(true), refresher.NewDPoPKey()
+	b, key := newBoundService(true), refresher.GenerateDPoPKey()
 	client := &http.Client{Transport: key.Transport(handlerTransport{b})} // or nil, for the network
 	resp, err := client.Post("http://service.test/auth/login", "application/json", strings.NewReader(`{"username":"alice","password":"right"}`))
 	if err != nil {

@@ -59,7 +59,7 @@ func TestAProofSaysWhatItIsFor(t *testing.T) {
 		"ECDSA": {p256, "ES256"}, "Ed25519": {edwards, "EdDSA"}, "RSA": {must(rsa.GenerateKey(rand.Reader, 2048)), "RS256"}, "a device": {device{p256, nil}, "ES256"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			key := must(refresher.DPoPKeyOf(c.signer))
+			key := must(refresher.NewDPoPKey(c.signer))
 			const token = "the-access-token"
 			proof := must(key.Proof("POST", "https://api.example.com/orders?page=2#top", token, "the nonce"))
 			p := must(dpop.Read(proof, dpop.Algorithms))
@@ -93,12 +93,12 @@ func TestAKeyThatCannotMakeProofsIsRefused(t *testing.T) {
 	for name, signer := range map[string]crypto.Signer{
 		"none": nil, "P-384": must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)), "a short RSA key": must(rsa.GenerateKey(rand.Reader, 1024)),
 	} {
-		_, err := refresher.DPoPKeyOf(signer)
+		_, err := refresher.NewDPoPKey(signer)
 		assert.ErrorContains(t, err, "refresher: a DPoP key: ", name)
 	}
-	_, err := refresher.New(refresher.Config{Origins: []string{"https://api.example.com"}, Push: true, Proof: &refresher.DPoPKey{}})
-	assert.ErrorContains(t, err, "Proof is no key")
-	key := must(refresher.DPoPKeyOf(device{must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), errors.New("out of reach")}))
+	_, err := refresher.New(refresher.Config{Origins: []string{"https://api.example.com"}, Push: true, DPoP: &refresher.DPoPKey{}})
+	assert.ErrorContains(t, err, "DPoP is no key")
+	key := must(refresher.NewDPoPKey(device{must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), errors.New("out of reach")}))
 	_, err = key.Proof("GET", "https://api.example.com/", "", "")
 	assert.ErrorContains(t, err, "out of reach")
 }
@@ -126,7 +126,7 @@ func TestAKeyFileOfAnotherKind(t *testing.T) {
 	_, edwards, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	path := keyFile(t, pemOf("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(edwards))))
-	assert.Equal(t, must(refresher.DPoPKeyOf(edwards)).Thumbprint(), must(refresher.LoadDPoPKey(path)).Thumbprint())
+	assert.Equal(t, must(refresher.NewDPoPKey(edwards)).Thumbprint(), must(refresher.LoadDPoPKey(path)).Thumbprint())
 }
 
 func pemOf(kind string, der []byte) []byte {
@@ -189,11 +189,11 @@ func TestAKeyFileThatCannotBeReadOrMade(t *testing.T) {
 // No form of a key shows what is private, and every one shows which key it is.
 func TestPrintingAKeyShowsNothingPrivate(t *testing.T) {
 	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	key := must(refresher.DPoPKeyOf(private))
+	key := must(refresher.NewDPoPKey(private))
 	secret := must(private.Bytes())
 	decimal := fmt.Sprint(secret[:8]) // as %v shows bytes
-	tr := newTransport(t, refresher.Config{Origins: []string{"https://api.example.com"}, Push: true, Proof: key})
-	for _, value := range []any{key, *key, &key, refresher.Config{Proof: key}, tr, key.Transport(nil), struct{ Any any }{key}} {
+	tr := newTransport(t, refresher.Config{Origins: []string{"https://api.example.com"}, Push: true, DPoP: key})
+	for _, value := range []any{key, *key, &key, refresher.Config{DPoP: key}, tr, key.Transport(nil), struct{ Any any }{key}} {
 		var log bytes.Buffer
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			fmt.Fprintf(&log, verb+"\n", value)

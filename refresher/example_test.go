@@ -251,8 +251,8 @@ func ExampleTransport_CloseIdleConnections() {
 }
 
 func ExampleEmail() {
-	fmt.Println(refresher.Email("alice@example.com"), refresher.Email("").IsZero())
-	// Output: alice@example.com true
+	fmt.Println(refresher.Email("alice@example.com"))
+	// Output: alice@example.com
 }
 
 func ExampleUserID() {
@@ -287,11 +287,6 @@ func ExampleMemoryStore() {
 	// <nil>
 	// false <nil>
 	// <nil>
-}
-
-func ExampleBackoff_String() {
-	fmt.Println(refresher.Exponential, refresher.Linear)
-	// Output: EXPONENTIAL LINEAR
 }
 
 func ExampleTransport_Flush() {

@@ -253,7 +253,7 @@ func newWorld(t *testing.T, f *fault, proofs bool) *world {
 		}),
 	}
 	if proofs {
-		c.Proof = refresher.NewDPoPKey()
+		c.DPoP = refresher.GenerateDPoPKey()
 		b.issuer.Site.Public, b.api.Site.Public = strings.TrimSuffix(c.AuthURL, "/auth"), c.Origins[0]
 	}
 	if f.name == "no answer in time" {

@@ -19,8 +19,9 @@ import (
 // a JSON string, or in a member of a JSON object.
 //
 // A status other than 2xx is a TokenGenerationError with that Status, unless the
-// answer has a reason for which the user must log in again, and so is a web page. An
-// empty answer, null and an object without the member are a TokenNull.
+// answer has a reason for which the user must log in again. A web page is a
+// TokenGenerationError too. An empty answer, null and an object without the member
+// are a TokenNull.
 type Fetcher struct {
 	// URL is called. It is https, unless Config.InsecureAllowHTTP is set.
 	URL string

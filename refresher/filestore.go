@@ -41,7 +41,9 @@ import (
 // processes, may be used for one file at the same time.
 type FileStore struct{ dir, name string }
 
-// NewFileStore returns a FileStore for the file at path. It touches no file.
+// NewFileStore returns a FileStore for the file at path, which it makes absolute at
+// once. It touches no file. A path that names no file, such as "" or one that ends in
+// a slash, is an error.
 func NewFileStore(path string) (*FileStore, error) {
 	absolute, err := filepath.Abs(path)
 	switch {

@@ -7,7 +7,7 @@ import (
 )
 
 // An Identity names a user by email address or by user id, never by both. The
-// zero value names nobody.
+// zero value names nobody. Its JSON form is for Stores.
 type Identity struct {
 	Email  string `json:"email,omitempty"`
 	UserID string `json:"user_id,omitempty"`
@@ -27,8 +27,8 @@ func (id Identity) String() string {
 	return id.UserID
 }
 
-// IsZero reports whether id names nobody.
-func (id Identity) IsZero() bool { return id == Identity{} }
+// isZero reports whether id names nobody.
+func (id Identity) isZero() bool { return id == Identity{} }
 
 // owns reports whether claims are those of a token for id: the claim "email" or
 // "userId" where the token has it, else "sub".

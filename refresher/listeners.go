@@ -9,7 +9,9 @@ import (
 )
 
 // Listeners are functions like those of Config with the same names. Each may be
-// nil.
+// nil. All are called one after the other, on a goroutine that exists while there is
+// something to tell, and may call the Transport. One that is slow or panics changes
+// nothing, except that new tokens wait for OnRefresh, for a second at the most.
 type Listeners struct {
 	OnFailure        func(*jwterrors.Error)
 	OnSessionExpired func(*jwterrors.Error)

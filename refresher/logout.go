@@ -129,7 +129,7 @@ func (o *outbox) remove(ctx context.Context, id string) error {
 //
 // An error says that the store still has the tokens, or that the issuer has not
 // been told yet: then the logout waits in Config.Logouts and is sent later. See
-// Flush. The store is cleared later, too, where it still has what the Transport had
+// Flush. Without an AuthURL and an OAuth.RevokeURL there is nobody to tell. The store is cleared later, too, where it still has what the Transport had
 // in use; one that could not be read from the start needs another Logout.
 func (t *Transport) Logout(ctx context.Context) error {
 	sess := newSession(t.epochs.Add(1), Identity{})
@@ -335,12 +335,13 @@ func (t *Transport) kick() {
 }
 
 // Flush sends the logouts that wait for the issuer, now and, if that fails,
-// again with the waits of Config.RetryBackoff in between. It returns when none is
-// left, or with the last error when ctx leaves no time for another attempt. Call
-// it when the network is back, and before a program ends.
+// again with the waits of Config.RetryBackoff in between. It returns nil when none
+// is left, and the last error when ctx leaves no time for another attempt, when the
+// Transport is closed, and when the queue cannot be read. Call it when the network is
+// back, and before a program ends.
 //
-// Nobody has to: when a session begins or is refreshed, and when a request is
-// refused because there is none, those that wait are sent in the background.
+// Nobody has to: when a session begins or is refreshed, and when a request
+// finds none, those that wait are sent in the background.
 func (t *Transport) Flush(ctx context.Context) error {
 	for {
 		left, err := t.takeTurn(ctx)

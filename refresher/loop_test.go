@@ -639,7 +639,7 @@ func TestAConfigThatCannotWorkIsRefused(t *testing.T) { // IT-03, AX-20
 		{"push and pull", func(c *refresher.Config) { c.Push, c.Source = true, sourceFunc(nil) }, "exclude"},
 		{"a negative window", func(c *refresher.Config) { c.RefreshWindow = -2 }, "RefreshWindow is negative"},
 		{"a path without a slash", func(c *refresher.Config) { c.RefreshPath = "refresh" }, "slash"},
-		{"an unknown backoff", func(c *refresher.Config) { c.RetryBackoff = 7 }, "RetryBackoff"},
+		{"an unknown backoff", func(c *refresher.Config) { c.RetryBackoff = "QUADRATIC" }, "RetryBackoff"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := refresher.Config{AuthURL: "https://id.example.com/auth", Origins: []string{"https://api.example.com"}}

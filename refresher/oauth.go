@@ -44,7 +44,8 @@ type OAuth struct {
 	ClientSecret string
 	Auth         ClientAuth
 
-	// Scopes are asked for. Empty means those that were granted before.
+	// Scopes are asked for. Empty leaves them to the server: a refresh then grants
+	// those of before (RFC 6749, Section 6).
 	Scopes []string
 
 	// Parameters are sent beside those of the grant: "resource" (RFC 8707) or

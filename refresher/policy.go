@@ -9,22 +9,14 @@ import (
 )
 
 // Backoff is how the waits between the attempts of one refresh grow.
-type Backoff int
+type Backoff string
 
 // With an interval i, Exponential waits i, 2i, 4i, 8i, 16i, and Linear waits
 // i, 2i, 3i, 4i, 5i.
 const (
-	Exponential Backoff = iota
-	Linear
+	Exponential Backoff = "EXPONENTIAL"
+	Linear      Backoff = "LINEAR"
 )
-
-// String returns EXPONENTIAL or LINEAR.
-func (b Backoff) String() string {
-	if b == Linear {
-		return "LINEAR"
-	}
-	return "EXPONENTIAL"
-}
 
 // step returns the wait after attempt n, counted from 0.
 func (t *Transport) step(n int) time.Duration {

@@ -127,7 +127,7 @@ func serve(t testing.TB, h http.Handler) *httptest.Server {
 func withProof(t testing.TB, url string, change func(*refresher.Config)) *refresher.Transport {
 	t.Helper()
 	c := config(url)
-	c.Proof = refresher.NewDPoPKey()
+	c.DPoP = refresher.GenerateDPoPKey()
 	if change != nil {
 		change(&c)
 	}
@@ -291,7 +291,7 @@ func TestNoncesOfSeveralServersOfOneOrigin(t *testing.T) {
 			jwterrors.Responder{}.Respond(w, r, jwterrors.ProofNonceRequired)
 		}
 	}))
-	client := &http.Client{Transport: refresher.NewDPoPKey().Transport(nil)}
+	client := &http.Client{Transport: refresher.GenerateDPoPKey().Transport(nil)}
 	req := must(http.NewRequest("POST", server.URL+"/a", newStream("body")))
 	req.GetBody = func() (io.ReadCloser, error) { // between the refusal and the second try
 		status, err := get(t.Context(), client, server.URL+"/b")
@@ -591,7 +591,7 @@ func TestASessionGoesOnWithItsKey(t *testing.T) {
 	for launch := range 3 {
 		tr := withProof(t, server.URL, func(c *refresher.Config) {
 			c.Store = must(refresher.NewFileStore(filepath.Join(dir, "session.json")))
-			c.Proof = must(refresher.LoadDPoPKey(filepath.Join(dir, "dpop.pem")))
+			c.DPoP = must(refresher.LoadDPoPKey(filepath.Join(dir, "dpop.pem")))
 		})
 		if launch == 0 {
 			login(t, tr)
@@ -609,7 +609,7 @@ func TestASessionGoesOnWithItsKey(t *testing.T) {
 // over. What the caller's own back end answers may name no type, and then the token
 // says whose it is.
 func TestNewTokensAreBoundToTheKey(t *testing.T) {
-	key := refresher.NewDPoPKey()
+	key := refresher.GenerateDPoPKey()
 	ours, others := `{"sub":"alice","cnf":{"jkt":"`+key.Thumbprint()+`"}}`, `{"sub":"alice","cnf":{"jkt":"another"}}`
 	for _, c := range []struct {
 		name     string
@@ -645,7 +645,7 @@ func TestNewTokensAreBoundToTheKey(t *testing.T) {
 			tokens := refresher.Tokens{AccessToken: token, TokenType: c.kind, RefreshToken: "refresh"}
 			sent := ""
 			config := refresher.Config{
-				Origins: []string{"https://api.example.com"}, Proof: c.key, InsecureAllowBearer: c.insecure, MaxRetries: refresher.NoRetries,
+				Origins: []string{"https://api.example.com"}, DPoP: c.key, InsecureAllowBearer: c.insecure, MaxRetries: refresher.NoRetries,
 				Base: tripFunc(func(r *http.Request) (*http.Response, error) {
 					sent, _, _ = strings.Cut(r.Header.Get("Authorization"), " ")
 					assert.Equal(t, sent == "DPoP", len(r.Header["Dpop"]) == 1)
@@ -706,8 +706,8 @@ func TestASessionFromBeforeTheKeyIsNotEnded(t *testing.T) {
 func TestABoundTokenForAnotherTransport(t *testing.T) {
 	b := newBoundService(false)
 	server := serve(t, b)
-	key := refresher.NewDPoPKey()
-	tr := withProof(t, server.URL, func(c *refresher.Config) { c.Proof = key })
+	key := refresher.GenerateDPoPKey()
+	tr := withProof(t, server.URL, func(c *refresher.Config) { c.DPoP = key })
 	login(t, tr)
 	call := func(tokens refresher.Tokens, proof string) int {
 		req := must(http.NewRequest("GET", server.URL+"/api", nil))
@@ -724,7 +724,7 @@ func TestABoundTokenForAnotherTransport(t *testing.T) {
 	assert.Equal(t, 401, call(tokens, proof), "a proof is good once")
 	assert.Equal(t, 401, call(tokens, must(key.Proof("POST", server.URL+"/api", tokens.AccessToken, ""))))
 	assert.Equal(t, 401, call(tokens, must(key.Proof("GET", server.URL+"/api", "another token", ""))))
-	assert.Equal(t, 401, call(tokens, must(refresher.NewDPoPKey().Proof("GET", server.URL+"/api", tokens.AccessToken, ""))))
+	assert.Equal(t, 401, call(tokens, must(refresher.GenerateDPoPKey().Proof("GET", server.URL+"/api", tokens.AccessToken, ""))))
 	tr.Accepted(tokens)
 	b.expire()
 	next := must(tr.Refused(t.Context(), tokens, jwterrors.TokenExpired))
@@ -738,7 +738,7 @@ func TestAKeyThatFails(t *testing.T) {
 	server := serve(t, b)
 	signer := &device{must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), nil}
 	tr := withProof(t, server.URL, func(c *refresher.Config) {
-		c.Proof, c.MaxRetries = must(refresher.DPoPKeyOf(signer)), refresher.NoRetries
+		c.DPoP, c.MaxRetries = must(refresher.NewDPoPKey(signer)), refresher.NoRetries
 	})
 	login(t, tr)
 	signer.err = errors.New("out of reach")
@@ -859,14 +859,14 @@ func TestANonceAtATokenEndpoint(t *testing.T) {
 
 // The back end of a Fetcher is no issuer: it gets no proof.
 func TestAFetcherMakesNoProofs(t *testing.T) {
-	key := refresher.NewDPoPKey()
+	key := refresher.GenerateDPoPKey()
 	proofs := 0
 	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		proofs += len(r.Header["Dpop"])
 		_, _ = io.WriteString(w, jwtOf(`{"userId":"alice","cnf":{"jkt":"`+key.Thumbprint()+`"}}`))
 	}))
 	tr := withProof(t, server.URL, func(c *refresher.Config) {
-		c.AuthURL, c.Source, c.Proof = "", refresher.Fetcher{URL: server.URL + "/mint"}, key
+		c.AuthURL, c.Source, c.DPoP = "", refresher.Fetcher{URL: server.URL + "/mint"}, key
 	})
 	require.NoError(t, tr.Identify(t.Context(), refresher.UserID("alice")))
 	assert.Zero(t, proofs)
@@ -881,9 +881,9 @@ func TestALogoutThatWaitsHasItsProof(t *testing.T) {
 	server := serve(t, b)
 	queue := fileLogouts(t)
 	var down atomic.Bool
-	key := refresher.NewDPoPKey()
+	key := refresher.GenerateDPoPKey()
 	with := func(c *refresher.Config) {
-		c.Logouts, c.Proof = queue, key
+		c.Logouts, c.DPoP = queue, key
 		base := c.Base
 		c.Base = tripFunc(func(r *http.Request) (*http.Response, error) {
 			if down.Load() {
@@ -912,7 +912,7 @@ func TestALogoutThatWaitsHasItsProof(t *testing.T) {
 func TestAClientOfAKey(t *testing.T) {
 	b := newBoundService(true)
 	server := serve(t, b)
-	key := refresher.NewDPoPKey()
+	key := refresher.GenerateDPoPKey()
 	client := &http.Client{Transport: key.Transport(nil)}
 	var strange http.Header
 	other := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -944,7 +944,7 @@ func TestAClientOfAKey(t *testing.T) {
 	assert.Equal(t, 200, call(strings.NewReader("can be"), "DPoP "+tokens.AccessToken))
 	assert.Equal(t, 401, call(nil, "Bearer "+tokens.AccessToken))
 
-	tr := withProof(t, server.URL, func(c *refresher.Config) { c.Proof = key })
+	tr := withProof(t, server.URL, func(c *refresher.Config) { c.DPoP = key })
 	tokens.TokenType = "DPoP"
 	require.NoError(t, tr.SetTokens(t.Context(), tokens))
 	require.NoError(t, tr.Refresh(t.Context()))
@@ -967,7 +967,7 @@ func TestAClientOfAKey(t *testing.T) {
 // A client of many servers remembers no more of them than it must.
 func TestAClientOfAKeyForManyServers(t *testing.T) {
 	asked := map[string]int{}
-	client := &http.Client{Transport: refresher.NewDPoPKey().Transport(tripFunc(func(r *http.Request) (*http.Response, error) {
+	client := &http.Client{Transport: refresher.GenerateDPoPKey().Transport(tripFunc(func(r *http.Request) (*http.Response, error) {
 		w := httptest.NewRecorder()
 		w.Header().Set("DPoP-Nonce", "nonce-of-"+r.URL.Host)
 		if p := proofOf(t, r); p.Nonce == "" {

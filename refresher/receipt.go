@@ -32,7 +32,7 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 	if tokens.RetryKey == "" {
 		tokens.RetryKey = retryKey()
 	}
-	if tokens.Identity.IsZero() {
+	if tokens.Identity.isZero() {
 		tokens.Identity = sess.identity
 	}
 	st := &state{status: active, session: sess, tokens: tokens}
@@ -48,7 +48,7 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 	bound := schemeOf(tokens) == dpop.Scheme
 	switch {
 	case bound && t.prover == nil:
-		return refuse(jwterrors.TokenTypeInvalid, "the token is bound to a key, and Config.Proof is not set")
+		return refuse(jwterrors.TokenTypeInvalid, "the token is bound to a key, and Config.DPoP is not set")
 	case !bound && tokens.TokenType != "" && !strings.EqualFold(tokens.TokenType, bearer):
 		return refuse(jwterrors.TokenTypeInvalid, "the token is of a type that is not known")
 	}
@@ -65,7 +65,7 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 		return refuse(jwterrors.TokenPayloadInvalid, "the claims of the token cannot be read")
 	}
 	if claims == nil {
-		if t.issuer != "" || t.audience != "" || !sess.identity.IsZero() {
+		if t.issuer != "" || t.audience != "" || !sess.identity.isZero() {
 			return refuse(jwterrors.TokenFormatInvalid, "the token is not a JWT, so that nothing in it can be checked")
 		}
 	} else {
@@ -79,7 +79,7 @@ func (t *Transport) receive(tokens Tokens, sess *session, now time.Time) (*state
 			return refuse(jwterrors.TokenIssuerInvalid, "the token is from another issuer")
 		case t.audience != "" && !slices.Contains(claims.Audience, t.audience):
 			return refuse(jwterrors.TokenAudienceInvalid, "the token is for another audience")
-		case !sess.identity.IsZero() && !sess.identity.owns(claims):
+		case !sess.identity.isZero() && !sess.identity.owns(claims):
 			return refuse(jwterrors.TokenUserKeyInvalid, "the token is for another user")
 		}
 		if tokens.Expiry.IsZero() {
@@ -130,14 +130,14 @@ func (t *Transport) unbound(st *state) *jwterrors.Error {
 		if t.allowBearer {
 			return nil
 		}
-		e.Reason, e.Err = jwterrors.TokenTypeInvalid, errors.New("refresher: the new token is not bound to the key of Config.Proof")
+		e.Reason, e.Err = jwterrors.TokenTypeInvalid, errors.New("refresher: the new token is not bound to the key of Config.DPoP")
 		return e
 	}
 	claims, err := parseJWT(tokens.AccessToken)
 	if err != nil || claims == nil || claims.Members["cnf"] == nil || keyOf(claims) == t.prover.key.Thumbprint {
 		return nil // or nobody here can tell
 	}
-	e.Reason, e.Err = jwterrors.ProofInvalid, errors.New("refresher: the new token is bound to another key than that of Config.Proof")
+	e.Reason, e.Err = jwterrors.ProofInvalid, errors.New("refresher: the new token is bound to another key than that of Config.DPoP")
 	return e
 }
 

@@ -13,7 +13,8 @@ import (
 // the issuer: call Logout for that. The replaced one's waiting requests fail
 // with AUTH_LOGGED_OUT.
 //
-// When it fails nothing has changed, with one exception: an error with the
+// Without an AuthURL, and where c is not a Password with either a Username or an
+// Email, the error has the reason AUTH_REQUEST_INVALID. When it fails nothing has changed, with one exception: an error with the
 // reason AUTH_STORE_UNAVAILABLE says that the session has begun and could not
 // be saved. Of several Login, SetTokens, Identify and Logout at the same time,
 // the one called last decides; a Login that it overtook fails with
@@ -66,7 +67,7 @@ func (t *Transport) SetTokens(ctx context.Context, tokens Tokens) error {
 // the snapshot that would use them there.
 func (t *Transport) continues(cur *state, tokens Tokens) (next *state, goesOn bool, refused *jwterrors.Error) {
 	named := cur.session.identity
-	if cur.status != active || !tokens.Identity.IsZero() && tokens.Identity != named {
+	if cur.status != active || !tokens.Identity.isZero() && tokens.Identity != named {
 		return nil, false, nil
 	}
 	next, refused = t.usable(tokens, cur.session)
@@ -75,7 +76,7 @@ func (t *Transport) continues(cur *state, tokens Tokens) (next *state, goesOn bo
 	}
 	mine, theirs := cur.tokens.Owner, next.tokens.Owner
 	known := mine != "" && theirs != ""
-	return next, !named.IsZero() || known && mine == theirs || !known && t.source == nil, nil
+	return next, !named.isZero() || known && mine == theirs || !known && t.source == nil, nil
 }
 
 // usable receives tokens and makes sure that they can be used, now or after a
@@ -107,9 +108,10 @@ func WithTokens(tokens Tokens) IdentifyOption {
 // does not. From then on a token that is for another user is refused with
 // AUTH_TOKEN_USER_KEY_INVALID before it is used. The requests of the session
 // before fail with AUTH_LOGGED_OUT. With Config.Unattended the zero Identity
-// begins a session for nobody in particular.
+// begins a session for nobody in particular. Where there is no Source but the AuthURL,
+// the tokens must come along: else the error has the reason AUTH_REQUEST_INVALID.
 func (t *Transport) Identify(ctx context.Context, id Identity, options ...IdentifyOption) error {
-	if (id.Email == "") == (id.UserID == "") && !(id.IsZero() && t.unattended) {
+	if (id.Email == "") == (id.UserID == "") && !(id.isZero() && t.unattended) {
 		return invalid("an identity is either an email address or a user id")
 	}
 	sess := newSession(t.epochs.Add(1), id)
@@ -119,7 +121,7 @@ func (t *Transport) Identify(ctx context.Context, id Identity, options ...Identi
 		option(&tokens)
 	}
 	if !tokens.IsZero() {
-		if !tokens.Identity.IsZero() && tokens.Identity != id {
+		if !tokens.Identity.isZero() && tokens.Identity != id {
 			return invalid("the tokens are said to be somebody else's")
 		}
 		return t.begin(ctx, sess, tokens)
@@ -173,9 +175,9 @@ func (t *Transport) open(next *state) error {
 	}
 }
 
-// Tokens returns the tokens that are in use, and whether there are any. They are
-// for inspection. Before the first request or Restore, a store that has tokens
-// was not read, and there are none.
+// Tokens returns the tokens that are in use, and whether there are any. They are for
+// inspection, and may have expired: to send one, ask Token. Before the first request
+// or Restore, a store that has tokens was not read, and there are none.
 func (t *Transport) Tokens() (Tokens, bool) {
 	st := t.state.Load()
 	tokens := st.tokens

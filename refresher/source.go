@@ -20,7 +20,7 @@ import (
 //
 // The reason of an error decides what it means, by its Action: login ends the
 // session, none pauses refreshing, everything else, and an error without a
-// reason, is tried again with backoff.
+// reason, is tried again with backoff. So is AUTH_TOKEN_NULL.
 type Source interface {
 	Refresh(ctx context.Context, current Tokens) (Tokens, error)
 }
@@ -37,8 +37,9 @@ func standalone() *endpoint {
 }
 
 // An AuthHandler gets an access token for the user id from the caller's own
-// server. An error or a panic is a TokenGenerationError, an empty token a
-// TokenNull; both are tried again with backoff.
+// server. An error without a reason, or a panic, is a TokenGenerationError, an empty
+// token a TokenNull; both are tried again with backoff. A reason means what it means
+// to a Source.
 type AuthHandler func(ctx context.Context, id Identity) (AuthResponse, error)
 
 // An AuthResponse is an access token, and whom to tell about it. Of OnSuccess
@@ -57,8 +58,7 @@ type AuthResponse struct {
 func (h AuthHandler) Refresh(ctx context.Context, current Tokens) (Tokens, error) {
 	resp, err := h(ctx, current.Identity)
 	if err != nil {
-		var known *jwterrors.Error
-		if errors.As(err, &known) {
+		if errors.As(err, new(jwterrors.Reason)) {
 			return Tokens{}, err
 		}
 		return Tokens{}, &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: err}

@@ -426,6 +426,34 @@ func TestABackEndBehindACaptivePortal(t *testing.T) {
 	})
 }
 
+// What a handler's error means is said by its reason, whatever form that has.
+func TestTheReasonOfAHandlersError(t *testing.T) {
+	for _, c := range []struct {
+		failure error
+		want    jwterrors.Reason
+		expired int
+	}{
+		{jwterrors.CredentialsInvalid, jwterrors.CredentialsInvalid, 1},
+		{fmt.Errorf("the app: %w", jwterrors.SessionRevoked), jwterrors.SessionRevoked, 1},
+		{&jwterrors.Error{Reason: jwterrors.SessionRevoked}, jwterrors.SessionRevoked, 1},
+		{errors.New("out of order"), jwterrors.TokenGenerationError, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			expired := 0
+			tr := newTransport(t, refresher.Config{
+				Origins: []string{"https://api.example.com"}, MaxRetries: refresher.NoRetries,
+				Source: refresher.AuthHandler(func(context.Context, refresher.Identity) (refresher.AuthResponse, error) {
+					return refresher.AuthResponse{}, c.failure
+				}),
+				OnSessionExpired: func(*jwterrors.Error) { expired++ },
+			})
+			assert.ErrorIs(t, tr.Identify(t.Context(), refresher.Email("alice@example.com")), c.want)
+			synctest.Wait()
+			assert.Equal(t, c.expired, expired, c.want)
+		})
+	}
+}
+
 // The callbacks, and an app whose own token cannot be had.
 func TestABackEndWithoutATokenOfTheApp(t *testing.T) {
 	b := &backEnd{status: 200}

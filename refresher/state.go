@@ -91,7 +91,7 @@ func (g *generation) futile() bool {
 
 // whose returns the user of the session, as far as it is known, for events.
 func (s *state) whose() string {
-	if !s.session.identity.IsZero() {
+	if !s.session.identity.isZero() {
 		return s.session.identity.String()
 	}
 	_, owner, _ := strings.Cut(s.tokens.Owner, ":")

@@ -148,7 +148,7 @@ func TestAFailingEndpointIsCalledOncePerStep(t *testing.T) { // AX-11, AX-12, IT
 		"429": func(w http.ResponseWriter, r *http.Request) bool { w.WriteHeader(429); return true },
 	} {
 		for _, backoff := range []refresher.Backoff{refresher.Exponential, refresher.Linear} {
-			t.Run(name+" "+backoff.String(), func(t *testing.T) {
+			t.Run(name+" "+string(backoff), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					s := newService()
 					var times []time.Duration

@@ -13,7 +13,7 @@ import (
 // background when a request would. It is for what is not sent through t: gRPC
 // metadata, a WebSocket handshake, another library. What it returns is secret,
 // and belongs in requests to Origins alone. An access token with the TokenType "DPoP"
-// is bound to Config.Proof: each request with it, each try too, takes a proof that
+// is bound to Config.DPoP: each request with it, each try too, takes a proof that
 // the caller makes with DPoPKey.Proof.
 //
 // Without a session the error has the reason AUTH_LOGGED_OUT. Other errors are

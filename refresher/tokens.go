@@ -9,16 +9,16 @@ import (
 	jwterrors "github.com/tokenloop/tokenloop/errors"
 )
 
-// Tokens are the tokens of a session. The JSON form, meant for stores, holds
-// them in full; every other form (fmt with any verb, slog) is shortened to what
-// may be shown.
+// Tokens are the tokens of a session. Their JSON form holds them in full: a Store that
+// keeps bytes uses EncodeTokens, which notes its version. Every other form (fmt with
+// any verb, slog) is shortened to what may be shown.
 type Tokens struct {
 	AccessToken  string `json:"access_token"`
 	RefreshToken string `json:"refresh_token,omitempty"`
 
 	// TokenType is "Bearer" (RFC 6750), "DPoP" (RFC 9449), which takes
-	// Config.Proof, or empty, both in any case. Empty means "DPoP" where the
-	// token is a JWT that names the key of Config.Proof, else "Bearer". Another
+	// Config.DPoP, or empty, in any letter case. Empty means "DPoP" where the
+	// token is a JWT that names the key of Config.DPoP, else "Bearer". Another
 	// type is refused.
 	TokenType string `json:"token_type,omitempty"`
 
@@ -71,7 +71,7 @@ func (t Tokens) text() string {
 	if !t.Expiry.IsZero() {
 		b.WriteString(", expiry " + t.Expiry.UTC().Format(time.RFC3339))
 	}
-	if !t.Identity.IsZero() {
+	if !t.Identity.isZero() {
 		b.WriteString(", identity " + t.Identity.String())
 	}
 	return b.String() + "}"

@@ -290,7 +290,8 @@ func (t *Transport) accepted(st *state) {
 
 // Refresh gets new tokens now, or waits for the refresh that is under way, as
 // long as ctx allows. A refresh that was begun goes on when ctx ends. In push
-// mode it waits for SetTokens.
+// mode it waits for SetTokens. Without a session the error has the reason
+// AUTH_LOGGED_OUT.
 func (t *Transport) Refresh(ctx context.Context) error {
 	if err := t.Restore(ctx); err != nil {
 		return err

@@ -35,7 +35,7 @@ func login(ctx context.Context, s *story.Story, w *world) {
 func accessToken(ctx context.Context, s *story.Story, w *world) {
 	s.Begin("Somebody steals the access token")
 	tokens, _ := w.owner.Tokens()
-	proof, err := refresher.NewDPoPKey().Proof(http.MethodGet, w.server.url+"/api/orders", tokens.AccessToken, "")
+	proof, err := refresher.GenerateDPoPKey().Proof(http.MethodGet, w.server.url+"/api/orders", tokens.AccessToken, "")
 	s.Must(err)
 	s.Tell(true, "The answers tell the reason, and the log of the API the cause.")
 	for _, c := range []struct{ how, scheme, proof string }{
@@ -47,7 +47,7 @@ func accessToken(ctx context.Context, s *story.Story, w *world) {
 		s.Must(err)
 		s.Tell(reason == jwterrors.ProofInvalid || c.proof != "" && reason == jwterrors.ProofNonceRequired, "%s: %s, since %s.", c.how, reason, w.server.cause())
 	}
-	thief := &http.Client{Transport: refresher.NewDPoPKey().Transport(nil)}
+	thief := &http.Client{Transport: refresher.GenerateDPoPKey().Transport(nil)}
 	reason, err := w.try(ctx, thief, "DPoP", tokens.AccessToken, "")
 	s.Must(err)
 	s.Tell(reason == jwterrors.ProofInvalid, "And with the nonce that the API has asked for: %s, since %s.", reason, w.server.cause())
@@ -83,7 +83,7 @@ func refreshToken(ctx context.Context, s *story.Story, w *world) {
 		client *http.Client
 	}{
 		{"Without a key", http.DefaultClient},
-		{"With a key of the thief", &http.Client{Transport: refresher.NewDPoPKey().Transport(nil)}},
+		{"With a key of the thief", &http.Client{Transport: refresher.GenerateDPoPKey().Transport(nil)}},
 	} {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.server.url+"/auth/refresh", strings.NewReader(`{"refresh_token":"`+tokens.RefreshToken+`"}`))
 		if err != nil {

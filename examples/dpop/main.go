@@ -42,14 +42,14 @@ type world struct {
 }
 
 func newWorld() (*world, error) {
-	w := &world{key: refresher.NewDPoPKey()}
+	w := &world{key: refresher.GenerateDPoPKey()}
 	var err error
 	if w.server, err = newServer(); err != nil {
 		return nil, err
 	}
 	w.owner, err = refresher.New(refresher.Config{
 		AuthURL: w.server.url + "/auth", Origins: []string{w.server.url}, InsecureAllowHTTP: true, // on loopback
-		Proof: w.key,
+		DPoP: w.key,
 	})
 	if err != nil {
 		return nil, errors.Join(err, w.server.http.Close())

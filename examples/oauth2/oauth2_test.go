@@ -145,7 +145,7 @@ func TestAService(t *testing.T) {
 	s := start(t)
 	config := clientcredentials.Config{ClientID: "app", ClientSecret: appSecret, TokenURL: s.URL + "/auth/token", AuthStyle: oauth2.AuthStyleInHeader}
 	tr, err := refresher.New(refresher.Config{
-		Origins: []string{s.URL}, InsecureAllowHTTP: true, Source: oauth2x.Fetch(config.Token), Unattended: true,
+		Origins: []string{s.URL}, InsecureAllowHTTP: true, Source: oauth2x.TokenFunc(config.Token), Unattended: true,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -69,7 +69,7 @@ func TestManyCallsWhileTheNonceChanges(t *testing.T) {
 	}))
 
 	session, err := refresher.New(refresher.Config{
-		AuthURL: server.URL + "/auth", Origins: []string{server.URL}, InsecureAllowHTTP: true, Proof: refresher.NewDPoPKey(),
+		AuthURL: server.URL + "/auth", Origins: []string{server.URL}, InsecureAllowHTTP: true, DPoP: refresher.GenerateDPoPKey(),
 		Base: &http.Transport{MaxConnsPerHost: 64, MaxIdleConnsPerHost: 64}, MaxRetries: refresher.NoRetries,
 	})
 	good(t, err)

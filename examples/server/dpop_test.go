@@ -17,8 +17,8 @@ import (
 // bound logs alice in with a new key.
 func (p *process) bound() (*refresher.Transport, *refresher.DPoPKey) {
 	p.t.Helper()
-	key := refresher.NewDPoPKey()
-	session, err := refresher.New(refresher.Config{AuthURL: p.url + "/auth", Origins: []string{p.url}, Proof: key, InsecureAllowHTTP: true})
+	key := refresher.GenerateDPoPKey()
+	session, err := refresher.New(refresher.Config{AuthURL: p.url + "/auth", Origins: []string{p.url}, DPoP: key, InsecureAllowHTTP: true})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestTokensAreBoundToAKey(t *testing.T) {
 			}
 			without, _ := p.as(http.DefaultClient, "DPoP", "/api/me", token, "")
 			p.want(without, 401, jwterrors.ProofInvalid)
-			thief := &http.Client{Transport: refresher.NewDPoPKey().Transport(nil)}
+			thief := &http.Client{Transport: refresher.GenerateDPoPKey().Transport(nil)}
 			stolen, _ := p.as(thief, "DPoP", "/api/me", token, "")
 			p.want(stolen, 401, jwterrors.ProofInvalid)
 			stolen, _ = p.as(thief, "DPoP", "/auth/sessions", token, "")
@@ -144,7 +144,7 @@ func TestAProofIsGoodForOneRequest(t *testing.T) {
 func TestTheModesOfDPoP(t *testing.T) {
 	login := func(p *process) reply {
 		t.Helper()
-		client := &http.Client{Transport: refresher.NewDPoPKey().Transport(nil)}
+		client := &http.Client{Transport: refresher.GenerateDPoPKey().Transport(nil)}
 		resp, err := client.Post(p.url+"/auth/login", "application/json", strings.NewReader(credentials))
 		if err != nil {
 			t.Fatal(err)
@@ -211,7 +211,7 @@ func TestServersShareProofsAndNonces(t *testing.T) {
 	writeKey(t, key)
 	args := []string{"-store", newRedis(t), "-issuer", name, "-master-key-file", master, "-key-file", key, "-dpop-nonce"}
 	a, b := start(t, args...), start(t, args...)
-	holder := refresher.NewDPoPKey()
+	holder := refresher.GenerateDPoPKey()
 
 	nonce := ""
 	login := func(p *process) (r reply) {

@@ -28,9 +28,9 @@ func BenchmarkBesideProofs(b *testing.B) {
 		prove := func() string { return must(key.Proof("GET", url, hash, "", time.Now())) }
 
 		b.Run("work=prove/alg="+alg+"/impl=tokenloop", func(b *testing.B) {
-			own := must(refresher.DPoPKeyOf(keys[alg]().private.(crypto.Signer)))
+			own := must(refresher.NewDPoPKey(keys[alg]().private.(crypto.Signer)))
 			client := must(refresher.New(refresher.Config{
-				AuthURL: "https://id.example.com/auth", Origins: []string{"https://api.example.com"}, Base: nowhere(), Proof: own,
+				AuthURL: "https://id.example.com/auth", Origins: []string{"https://api.example.com"}, Base: nowhere(), DPoP: own,
 			}))
 			defer client.Close()
 			require.NoError(b, client.SetTokens(b.Context(), refresher.Tokens{AccessToken: token, TokenType: "DPoP"}))

@@ -66,9 +66,9 @@ func proofsForOAuth4webapi(t *testing.T, folder string) {
 	api := serve(t, folder, "dpop-api.mjs", h.url, h.api)
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
-	for name, key := range map[string]*refresher.DPoPKey{"ES256": refresher.NewDPoPKey(), "EdDSA": must(refresher.DPoPKeyOf(private))} {
+	for name, key := range map[string]*refresher.DPoPKey{"ES256": refresher.GenerateDPoPKey(), "EdDSA": must(refresher.NewDPoPKey(private))} {
 		t.Run(name, func(t *testing.T) {
-			session, err := refresher.New(refresher.Config{AuthURL: h.url + "/auth", Origins: []string{h.url, api}, Proof: key, InsecureAllowHTTP: true})
+			session, err := refresher.New(refresher.Config{AuthURL: h.url + "/auth", Origins: []string{h.url, api}, DPoP: key, InsecureAllowHTTP: true})
 			require.NoError(t, err)
 			defer session.Close()
 			require.NoError(t, session.Login(t.Context(), refresher.Credentials{Username: "alice", Password: "an obviously fake password"}))
@@ -79,7 +79,7 @@ func proofsForOAuth4webapi(t *testing.T, folder string) {
 			assert.Equal(t, http.StatusNoContent, status(t, session, api))
 
 			// And it does look at them.
-			thief := &http.Client{Transport: refresher.NewDPoPKey().Transport(nil)}
+			thief := &http.Client{Transport: refresher.GenerateDPoPKey().Transport(nil)}
 			for _, client := range []*http.Client{http.DefaultClient, thief} {
 				r := must(http.NewRequest(http.MethodGet, api, nil))
 				r.Header.Set("Authorization", "DPoP "+held(session).AccessToken)
@@ -106,14 +106,14 @@ func oidcProviderDPoP(t *testing.T, folder string) {
 
 	t.Run("an API behind the middleware", func(t *testing.T) {
 		const resource = "urn:api:ES256"
-		key := refresher.NewDPoPKey()
+		key := refresher.GenerateDPoPKey()
 		first := login(resource, key)
 		api, _ := newAPI(t, provider, resource, keys)
 		session := newSession(t, provider, api, resource, first, key)
 		assert.Equal(t, http.StatusNoContent, status(t, session, api))
 
 		// The provider refuses another key, and the session is not lost by it.
-		thief := &http.Client{Transport: refresher.NewDPoPKey().Transport(nil)}
+		thief := &http.Client{Transport: refresher.GenerateDPoPKey().Transport(nil)}
 		resp, err := thief.PostForm(provider+"/token", url.Values{
 			"grant_type": {"refresh_token"}, "client_id": {"mobile"}, "resource": {resource}, "refresh_token": {first.RefreshToken},
 		})
@@ -126,7 +126,7 @@ func oidcProviderDPoP(t *testing.T, folder string) {
 	})
 
 	t.Run("userinfo", func(t *testing.T) {
-		key := refresher.NewDPoPKey()
+		key := refresher.GenerateDPoPKey()
 		session := newSession(t, provider, provider, "", login("", key), key)
 		for range 2 {
 			resp, err := session.Client().Get(provider + "/me")

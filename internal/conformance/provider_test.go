@@ -121,7 +121,7 @@ func newSession(t *testing.T, provider, api, resource string, tokens refresher.T
 		config.Issuer, config.Audience = provider, resource
 	}
 	for _, key := range key {
-		config.Proof = key
+		config.DPoP = key
 	}
 	session, err := refresher.New(config)
 	require.NoError(t, err)

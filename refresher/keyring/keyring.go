@@ -22,13 +22,14 @@ type Config struct {
 	// Together they name the entry in the keychain; both can be seen there.
 	Service, User string
 
-	// File is a path as NewFileStore takes it, one for each entry. Beside it
+	// File is a path as refresher.NewFileStore takes it, one for each entry. Beside it
 	// lies the lock, since a keychain has none. The file itself is used with
 	// FallbackToFile only.
 	File string
 
 	// FallbackToFile keeps the tokens in File, not encrypted, where no keychain
-	// answers.
+	// answers. One that has not answered when the context of Open ends counts as
+	// none: it may be waiting for the user's password.
 	FallbackToFile bool
 }
 

@@ -390,7 +390,7 @@ func TestExtras(t *testing.T) {
 	assert.Equal(t, "read", token.Extra("scope"))
 }
 
-// The client in the context, where golang.org/x/oauth2 looks for it, is for Fetch and
+// The client in the context, where golang.org/x/oauth2 looks for it, is for TokenFunc and
 // for token sources; a RefreshGrant has its own.
 func TestWhichClientIsAsked(t *testing.T) {
 	s := newServer(t)
@@ -411,7 +411,7 @@ func TestWhichClientIsAsked(t *testing.T) {
 	assert.Equal(t, 1, asked, "it is a Transport that calls Refresh, whose context has no client")
 
 	cc := &clientcredentials.Config{ClientID: clientID, ClientSecret: secret, TokenURL: s.URL + "/token"}
-	_, err = oauth2x.Fetch(func(ctx context.Context) (*oauth2.Token, error) {
+	_, err = oauth2x.TokenFunc(func(ctx context.Context) (*oauth2.Token, error) {
 		return cc.Token(context.WithValue(ctx, oauth2.HTTPClient, mine))
 	}).Refresh(t.Context(), refresher.Tokens{})
 	require.NoError(t, err)

@@ -10,7 +10,7 @@
 //	...
 //	err = t.SetTokens(ctx, oauth2x.FromToken(token))
 //
-// Fetch does the same for clientcredentials.Config and its like, FromTokenSource
+// TokenFunc does the same for clientcredentials.Config and its like, FromTokenSource
 // for any oauth2.TokenSource, and TokenSource gives a library that asks for an
 // oauth2.TokenSource the tokens of a Transport.
 //

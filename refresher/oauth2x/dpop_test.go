@@ -24,7 +24,7 @@ import (
 // The exchange of a code, the refresh and the calls of the API, with a Transport or with
 // an oauth2.Transport, are under one key (RFC 9449), at a server that asks for nonces.
 func TestEverythingUnderOneKey(t *testing.T) {
-	key := refresher.NewDPoPKey()
+	key := refresher.GenerateDPoPKey()
 	checker := &dpop.Checker{
 		Algorithms: dpop.Algorithms, MaxAge: time.Minute, Nonces: dpop.NewNonces(nil), Replays: dpop.NewMemory(dpop.MaxProofs, time.Now), Now: time.Now,
 	}
@@ -53,7 +53,7 @@ func TestEverythingUnderOneKey(t *testing.T) {
 	require.NoError(t, err)
 
 	tr, err := refresher.New(refresher.Config{
-		Origins: []string{server.URL}, InsecureAllowHTTP: true, Proof: key, // on loopback
+		Origins: []string{server.URL}, InsecureAllowHTTP: true, DPoP: key, // on loopback
 		Source: oauth2x.RefreshGrant{Config: config, Client: proving, InsecureAllowHTTP: true},
 	})
 	require.NoError(t, err)

@@ -69,7 +69,7 @@ func ExampleRefreshGrant_Refresh() {
 	// AUTH_REFRESH_TOKEN_INVALID: oauth2x: get a token: status 400 (invalid_grant)
 }
 
-func ExampleFetch() {
+func ExampleTokenFunc() {
 	server := exampleServer()
 	defer server.Close()
 	config := clientcredentials.Config{
@@ -78,7 +78,7 @@ func ExampleFetch() {
 	}
 	t, err := refresher.New(refresher.Config{
 		Origins: []string{server.URL}, InsecureAllowHTTP: true, // on loopback
-		Source: oauth2x.Fetch(config.Token), Unattended: true, // nobody logs in
+		Source: oauth2x.TokenFunc(config.Token), Unattended: true, // nobody logs in
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -89,8 +89,8 @@ func ExampleFetch() {
 	// Output: 200 hello
 }
 
-func ExampleFetch_Refresh() {
-	fetch := oauth2x.Fetch(func(context.Context) (*oauth2.Token, error) {
+func ExampleTokenFunc_Refresh() {
+	fetch := oauth2x.TokenFunc(func(context.Context) (*oauth2.Token, error) {
 		return &oauth2.Token{AccessToken: "from elsewhere"}, nil
 	})
 	tokens, err := fetch.Refresh(context.Background(), refresher.Tokens{}) // a Transport calls it

@@ -56,9 +56,10 @@ func FromToken(token *oauth2.Token) refresher.Tokens {
 type RefreshGrant struct {
 	Config *oauth2.Config
 
-	// Client makes the calls. Nil means one on http.DefaultTransport. Unless it
+	// Client makes the calls. Nil means one on http.DefaultTransport, whatever
+	// refresher.Config.Base is. Unless it
 	// has a CheckRedirect, redirects are not followed: they would take the
-	// refresh token along. Where refresher.Config.Proof is set, its Transport is
+	// refresh token along. Where refresher.Config.DPoP is set, its Transport is
 	// DPoPKey.Transport of the same key.
 	Client *http.Client
 
@@ -104,21 +105,21 @@ func (g RefreshGrant) Refresh(ctx context.Context, current refresher.Tokens) (re
 	return FromToken(token), nil
 }
 
-// A Fetch is a refresher.Source that gets a token from a function with a context,
+// A TokenFunc is a refresher.Source that gets a token from a function with a context,
 // for example the method Token of a clientcredentials.Config:
 //
-//	Source:     oauth2x.Fetch(config.Token),
+//	Source:     oauth2x.TokenFunc(config.Token),
 //	Unattended: true,
 //
 // Redirects of its calls are not followed, unless the function puts an HTTP client
 // of its own into the context (oauth2.HTTPClient). That it calls an https URL is for
 // the function to see to.
-type Fetch func(ctx context.Context) (*oauth2.Token, error)
+type TokenFunc func(ctx context.Context) (*oauth2.Token, error)
 
 // Refresh makes f a refresher.Source.
-func (f Fetch) Refresh(ctx context.Context, _ refresher.Tokens) (refresher.Tokens, error) {
+func (f TokenFunc) Refresh(ctx context.Context, _ refresher.Tokens) (refresher.Tokens, error) {
 	if f == nil {
-		return refresher.Tokens{}, invalid("a Fetch needs a function")
+		return refresher.Tokens{}, invalid("a TokenFunc needs a function")
 	}
 	token, err := f(context.WithValue(ctx, oauth2.HTTPClient, client(nil, once{})))
 	if err != nil {
@@ -129,7 +130,7 @@ func (f Fetch) Refresh(ctx context.Context, _ refresher.Tokens) (refresher.Token
 
 // FromTokenSource returns a refresher.Source that gets its tokens from source,
 // which is then used by nothing else. It suits sources that renew their tokens
-// themselves; where there is a Config, RefreshGrant and Fetch are better: they
+// themselves; where there is a Config, RefreshGrant and TokenFunc are better: they
 // keep to the context.
 //
 // What oauth2.ReuseTokenSource keeps is passed over, so that source can be asked

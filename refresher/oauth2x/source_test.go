@@ -33,9 +33,9 @@ func TestEachSourceRenews(t *testing.T) {
 		"RefreshGrant": func(s *server, _ *oauth2.Token) refresher.Source {
 			return oauth2x.RefreshGrant{Config: s.config(), InsecureAllowHTTP: true}
 		},
-		"Fetch": func(s *server, _ *oauth2.Token) refresher.Source {
+		"TokenFunc": func(s *server, _ *oauth2.Token) refresher.Source {
 			c := &clientcredentials.Config{ClientID: clientID, ClientSecret: secret, TokenURL: s.URL + "/token"}
-			return oauth2x.Fetch(c.Token)
+			return oauth2x.TokenFunc(c.Token)
 		},
 		"FromTokenSource": func(s *server, first *oauth2.Token) refresher.Source {
 			return oauth2x.FromTokenSource(s.config().TokenSource(context.Background(), first))
@@ -258,7 +258,7 @@ func TestRedirectsOfTheTokenEndpointAreNotFollowed(t *testing.T) {
 				return
 			}
 			cc := &clientcredentials.Config{ClientID: clientID, ClientSecret: secret, TokenURL: s.URL + "/token"}
-			_, err = oauth2x.Fetch(cc.Token).Refresh(t.Context(), refresher.Tokens{})
+			_, err = oauth2x.TokenFunc(cc.Token).Refresh(t.Context(), refresher.Tokens{})
 			assert.ErrorIs(t, err, jwterrors.RefreshUnavailable)
 			assert.Zero(t, elsewhere.Load())
 		})
@@ -384,11 +384,11 @@ func TestATokenSourceThatMisbehaves(t *testing.T) {
 		"an error with a reason":    {oauth2x.FromTokenSource(sourceFunc(func() (*oauth2.Token, error) { return nil, jwterrors.SessionRevoked })), jwterrors.SessionRevoked, nil},
 		"a refusal without answer":  {oauth2x.FromTokenSource(sourceFunc(func() (*oauth2.Token, error) { return nil, &oauth2.RetrieveError{ErrorCode: "invalid_grant"} })), jwterrors.RefreshTokenInvalid, nil},
 		"no source":                 {oauth2x.FromTokenSource(nil), jwterrors.RequestInvalid, nil},
-		"no function":               {oauth2x.Fetch(nil), jwterrors.RequestInvalid, nil},
+		"no function":               {oauth2x.TokenFunc(nil), jwterrors.RequestInvalid, nil},
 		"no config":                 {oauth2x.RefreshGrant{}, jwterrors.RequestInvalid, nil},
-		"an error of a function":    {oauth2x.Fetch(func(context.Context) (*oauth2.Token, error) { return nil, boom }), jwterrors.RefreshUnavailable, boom},
-		"no token and no error":     {oauth2x.Fetch(func(context.Context) (*oauth2.Token, error) { return nil, nil }), "", nil},
-		"an empty token":            {oauth2x.Fetch(func(context.Context) (*oauth2.Token, error) { return &oauth2.Token{}, nil }), "", nil},
+		"an error of a function":    {oauth2x.TokenFunc(func(context.Context) (*oauth2.Token, error) { return nil, boom }), jwterrors.RefreshUnavailable, boom},
+		"no token and no error":     {oauth2x.TokenFunc(func(context.Context) (*oauth2.Token, error) { return nil, nil }), "", nil},
+		"an empty token":            {oauth2x.TokenFunc(func(context.Context) (*oauth2.Token, error) { return &oauth2.Token{}, nil }), "", nil},
 		"no token from the network": {oauth2x.FromTokenSource(sourceFunc(func() (*oauth2.Token, error) { return nil, nil })), jwterrors.RefreshUnavailable, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

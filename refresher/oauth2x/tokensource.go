@@ -19,7 +19,7 @@ import (
 // The tokens have no refresh token, since two who use one end the session. Their
 // Extra knows "scope". They are secret, and no Origins guard where they go: hand
 // the TokenSource to clients of those origins alone. A token that is bound to a key
-// (refresher.Config.Proof) needs proofs: the client's transport goes through
+// (refresher.Config.DPoP) needs proofs: the client's transport goes through
 // DPoPKey.Transport of that key, below an oauth2.Transport.
 //
 // t keeps the token and knows when it is due. Around it, ReuseTokenSource, and
