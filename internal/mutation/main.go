@@ -13,6 +13,9 @@
 // environment says which check is removed. Every test first runs alone, with nothing
 // removed, and leaves a note of the checks whose condition was true: only those tests
 // can notice, and only they run without the check.
+//
+// What came of each check is told on standard error as soon as it is known, and in
+// the order of the files at the end.
 package main
 
 import (
@@ -71,6 +74,21 @@ type check struct {
 // place names the check, and stays as it is when lines move.
 func (c *check) place() string { return c.file + " " + c.function + ": " + c.text }
 
+// outcome says in a line what came of removing the check.
+func (c *check) outcome() string {
+	place := fmt.Sprintf("%s:%d %s: %s", c.file, c.line, c.function, c.text)
+	switch reason := accepted[c.place()]; {
+	case c.caught != "" && reason != "":
+		return "STALE     " + place + "  by " + c.caught + " although accepted.go says that none can"
+	case c.caught != "":
+		return "caught    " + place + "  by " + c.caught
+	case reason != "":
+		return "accepted  " + place
+	default:
+		return "SURVIVED  " + place
+	}
+}
+
 func main() {
 	only := flag.String("only", "", "the checks whose place contains this")
 	write := flag.Bool("write", false, "write CHECKS.md")
@@ -106,11 +124,17 @@ func run(root, only string, write bool, workers int) error {
 				}
 			}
 		}
-		for _, p := range target.packages {
+		for i, p := range target.packages {
 			if len(checks) == 0 {
 				break
 			}
-			if err := try(root, p, checks, workers); err != nil {
+			last := i == len(target.packages)-1
+			err := try(root, p, checks, workers, func(c *check) {
+				if c.caught != "" || last {
+					fmt.Fprintln(os.Stderr, c.outcome())
+				}
+			})
+			if err != nil {
 				return fmt.Errorf("%s: %w", p, err)
 			}
 		}
@@ -118,16 +142,11 @@ func run(root, only string, write bool, workers int) error {
 	}
 	survived, stale := 0, 0
 	for _, c := range all {
-		switch place := fmt.Sprintf("%s:%d %s: %s", c.file, c.line, c.function, c.text); {
-		case c.caught != "" && accepted[c.place()] != "":
-			fmt.Println("STALE    ", place, " by", c.caught, "although accepted.go says that none can")
+		fmt.Println(c.outcome())
+		switch reason := accepted[c.place()]; {
+		case c.caught != "" && reason != "":
 			stale++
-		case c.caught != "":
-			fmt.Println("caught   ", place, " by", c.caught)
-		case accepted[c.place()] != "":
-			fmt.Println("accepted ", place)
-		default:
-			fmt.Println("SURVIVED ", place)
+		case c.caught == "" && reason == "":
 			survived++
 		}
 	}

@@ -41,8 +41,9 @@ func mutationKeeps(number int) bool {
 }
 `
 
-// try runs the tests of a package without each of the checks that none has noticed yet.
-func try(root, pkg string, checks []*check, workers int) error {
+// try runs the tests of a package without each of the checks that none has noticed
+// yet, and tells of each of these when it is done.
+func try(root, pkg string, checks []*check, workers int, tell func(*check)) error {
 	dir, err := os.MkdirTemp("", "mutation")
 	if err != nil {
 		return err
@@ -99,6 +100,7 @@ func try(root, pkg string, checks []*check, workers int) error {
 		if checks[n-1].caught != "" {
 			return nil
 		}
+		defer tell(checks[n-1])
 		slices.SortFunc(noticing[n], func(a, b string) int { // the one that is most about this check comes first
 			return cmp.Or(cmp.Compare(trues[a], trues[b]), cmp.Compare(a, b))
 		})
