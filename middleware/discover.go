@@ -33,8 +33,8 @@ func metadataURLs(issuer string) []string {
 	trimmed := strings.TrimRight(issuer, "/")
 	all := []string{trimmed + "/.well-known/openid-configuration"}
 	if u, err := url.Parse(trimmed); err == nil { // RFC 8414, Section 3.1
-		path := u.EscapedPath()
-		all = append(all, u.Scheme+"://"+u.Host+"/.well-known/oauth-authorization-server"+path)
+		origin := url.URL{Scheme: u.Scheme, Host: u.Host} // which escapes the zone of an address
+		all = append(all, origin.String()+"/.well-known/oauth-authorization-server"+u.EscapedPath())
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package middleware_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -36,7 +37,8 @@ func TestDiscover(t *testing.T) {
 		{"a slash too many", "", map[string]string{oidc: `{"issuer":"ISSUER/","jwks_uri":"HOST/jwks"}`}, "another issuer"},
 		{"no issuer", "", map[string]string{oidc: `{"jwks_uri":"HOST/jwks"}`}, "another issuer"},
 		{"two issuers", "", map[string]string{oidc: `{"issuer":"ISSUER","issuer":"ISSUER","jwks_uri":"HOST/jwks"}`}, "unambiguous"},
-		{"no set", "", map[string]string{oidc: `{"issuer":"ISSUER"}`}, "jwks_uri"},
+		{"no set", "", map[string]string{oidc: `{"issuer":"ISSUER"}`}, `there is no "jwks_uri"`},
+		{"a set that is no string", "", map[string]string{oidc: `{"issuer":"ISSUER","jwks_uri":["HOST/jwks"]}`}, `there is no "jwks_uri"`},
 		{"a set over http", "", map[string]string{oidc: `{"issuer":"ISSUER","jwks_uri":"http://id.example.com/jwks"}`}, "https"},
 		{"a set in a file", "", map[string]string{oidc: `{"issuer":"ISSUER","jwks_uri":"file:///jwks"}`}, "https"},
 		{"a set that is not there", "", map[string]string{oidc: `{"issuer":"ISSUER","jwks_uri":"HOST/none"}`}, "status 404"},
@@ -65,6 +67,24 @@ func TestDiscover(t *testing.T) {
 			assert.ErrorContains(t, err, c.want)
 		})
 	}
+}
+
+// The zone of an address stays escaped, as in the name of the issuer (RFC 6874).
+func TestTheMetadataOfAnAddressWithAZone(t *testing.T) {
+	const name = "https://[fe80::1%25eth0]:8443/tenant"
+	var asked []string
+	client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		asked = append(asked, r.URL.String())
+		return nil, errors.New("there is nobody")
+	})}
+	auth := newAuth(t, func(c *middleware.Config) {
+		c.Issuer, c.Keys = name, middleware.Discover(name, middleware.JWKSOptions{Client: client})
+	})
+	unavailable(t, verify(auth, newNamed("a").sign(claims().with("iss", name))))
+	assert.Equal(t, []string{
+		"https://[fe80::1%25eth0]:8443/tenant/.well-known/openid-configuration",
+		"https://[fe80::1%25eth0]:8443/.well-known/oauth-authorization-server/tenant",
+	}, asked)
 }
 
 func TestMistakesInDiscovery(t *testing.T) {
