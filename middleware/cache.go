@@ -24,7 +24,8 @@ type cache struct {
 	sets int // a power of two
 	seed maphash.Seed
 
-	table atomic.Pointer[[]set] // made when the first token comes
+	making sync.Once
+	table  atomic.Pointer[[]set] // made when the first token comes
 
 	mu   sync.Mutex // one writer at a time
 	used int        // in bytes
@@ -127,17 +128,11 @@ func (c *cache) wants(hash uint64) bool {
 
 // made returns the table.
 func (c *cache) made() []set {
-	if t := c.table.Load(); t != nil {
-		return *t
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if t := c.table.Load(); t != nil {
-		return *t
-	}
-	t := make([]set, c.sets)
-	c.table.Store(&t)
-	return t
+	c.making.Do(func() {
+		t := make([]set, c.sets)
+		c.table.Store(&t)
+	})
+	return *c.table.Load()
 }
 
 // put remembers e, of which the size is set here, and the token is copied. One that

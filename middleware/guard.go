@@ -77,8 +77,8 @@ func RequireClaim(name string, values ...string) func(http.Handler) http.Handler
 // literals returns the scalars that raw is, or is an array of.
 func literals(raw json.RawMessage) []string {
 	all := []json.RawMessage{raw}
-	if len(raw) > 0 && raw[0] == '[' && json.Unmarshal(raw, &all) != nil {
-		return nil
+	if len(raw) > 0 && raw[0] == '[' {
+		_ = json.Unmarshal(raw, &all) // it is JSON: all claims were decoded
 	}
 	var found []string
 	for _, one := range all {

@@ -143,17 +143,11 @@ func (s *StatusList) refer(payload string) (statusReference, error) {
 	if !ok && s.options.InsecureAllowNoStatus {
 		return statusReference{}, nil
 	}
-	status, err := jws.Members(raw)
-	if err != nil {
-		return statusReference{}, errNoStatus
-	}
-	where, err := jws.Members(status["status_list"])
-	if err != nil {
-		return statusReference{}, errNoStatus
-	}
+	status, _ := jws.Members(raw) // what is no object has no members, and so no index
+	where, _ := jws.Members(status["status_list"])
 	entry, err := strconv.ParseUint(string(where["idx"]), 10, 63)
 	if err != nil {
-		return statusReference{}, refuse(jwterrors.TokenPayloadInvalid, errors.New(`"idx" of its status is no index`))
+		return statusReference{}, errNoStatus
 	}
 	uri, err := jws.String(where["uri"])
 	if err != nil || uri != s.url {
@@ -162,7 +156,7 @@ func (s *StatusList) refer(payload string) (statusReference, error) {
 	return statusReference{s, entry}, nil
 }
 
-var errNoStatus = refuse(jwterrors.TokenPayloadInvalid, errors.New(`"status" is missing or names no entry of a status list`))
+var errNoStatus = refuse(jwterrors.TokenPayloadInvalid, errors.New(`"status" is missing, or its "idx" is no entry of a status list`))
 
 // judge asks the list about a token.
 func (r statusReference) judge(ctx context.Context, now time.Time) error {
