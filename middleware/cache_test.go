@@ -58,6 +58,13 @@ func TestATokenThatWasVerifiedBefore(t *testing.T) { // JG-01, IT-31.06
 		now = time.Now().Truncate(time.Second).Add(c.after)
 		assert.Equal(t, c.reason, jwterrors.ReasonOf(verify(auth, token)), c.after)
 	}
+	now = time.Now().Truncate(time.Second)
+	begins := hs(hsHeader, claims().with("email", "a@example.com").with("sid", nil).with("iat", now.Unix()-3600).with("nbf", now.Unix()))
+	for range 3 {
+		require.NoError(t, verify(auth, begins))
+	}
+	now = now.Add(-31 * time.Second)
+	require.ErrorIs(t, verify(auth, begins), jwterrors.TokenNotYetValid, "a clock that was set back")
 }
 
 // A token counts only while the keys are those that it was verified with.

@@ -103,6 +103,10 @@ func TestDenylistIsBounded(t *testing.T) {
 		require.NoError(t, d.DenySession(ctx, fmt.Sprint(i), now.Add(time.Minute)))
 	}
 	require.ErrorIs(t, d.DenySession(ctx, "d", now.Add(time.Minute)), jwterrors.StoreUnavailable)
+
+	d = middleware.NewDenylist(middleware.DenylistOptions{MaxEntries: 1})
+	require.NoError(t, d.DenySession(ctx, "a", time.Now().Add(time.Hour)))
+	require.ErrorIs(t, d.DenySession(ctx, "b", time.Now().Add(time.Hour)), jwterrors.StoreUnavailable, "full of one kind")
 }
 
 // A mirror answers as long as it is known to be in step, to the instant.
@@ -278,8 +282,15 @@ func TestADenialForEver(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, yes, issued)
 	}
-	require.NoError(t, d.DenySubject(ctx, "v", time.Time{}, never))
-	yes, err := d.Revoked(ctx, "", "", "v", time.Unix(0, 0))
+	long := time.Date(1677, 1, 1, 0, 0, 0, 0, time.UTC) // before what fits in nanoseconds
+	for _, before := range []time.Time{{}, long} {
+		require.NoError(t, d.DenySubject(ctx, "v", before, never))
+		yes, err := d.Revoked(ctx, "", "", "v", time.Unix(0, 0))
+		require.NoError(t, err)
+		assert.False(t, yes, before)
+	}
+	require.NoError(t, d.DenySubject(ctx, "w", time.Now(), never))
+	yes, err := d.Revoked(ctx, "", "", "w", long)
 	require.NoError(t, err)
-	assert.False(t, yes)
+	assert.True(t, yes, "a token that says it is very old")
 }

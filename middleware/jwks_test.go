@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -76,6 +78,9 @@ func (e *endpoint) RoundTrip(r *http.Request) (*http.Response, error) {
 	e.ServeHTTP(w, r)
 	resp := w.Result()
 	resp.Request = r
+	if resp.ContentLength > int64(w.Body.Len()) { // it broke off, which a client of net/http tells
+		resp.Body = io.NopCloser(io.MultiReader(resp.Body, iotest.ErrReader(io.ErrUnexpectedEOF)))
+	}
 	return resp, nil
 }
 
@@ -333,6 +338,12 @@ func TestAnAnswerThatIsNoSet(t *testing.T) {
 	say := func(status int, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status); _, _ = w.Write([]byte(body)) }
 	}
+	cutOff := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "4096")
+			say(200, body)(w, r)
+		}
+	}
 	k := newNamed("x")
 	for name, answer := range map[string]http.HandlerFunc{
 		"empty":              say(200, ""),
@@ -353,6 +364,7 @@ func TestAnAnswerThatIsNoSet(t *testing.T) {
 		"an error":           say(500, string(jwkSet(k.jwk()))),
 		"too long":           say(200, string(jwkSet(k.jwk()))+strings.Repeat(" ", 512<<10)),
 		"too many keys":      say(200, string(jwkSet(slices.Repeat([]object{k.jwk()}, 257)...))),
+		"broken off":         cutOff(string(jwkSet(k.jwk()))),
 		"a panic":            func(http.ResponseWriter, *http.Request) { panic("no") },
 		"an exit":            func(http.ResponseWriter, *http.Request) { runtime.Goexit() },
 		"never":              func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },

@@ -274,7 +274,7 @@ func TestListsThatAreRefused(t *testing.T) {
 		{"of 16 bits", status(16, deflated([]byte{0})), `"bits"`},
 		{"of bits in a string", status("1", deflated([]byte{0})), `"bits"`},
 		{"of bits with a point", status(raw("1.0"), deflated([]byte{0})), `"bits"`},
-		{"without a string", status(1, 7), `"lst"`},
+		{"without a string", status(1, 7), `"lst" is not a string`},
 		{"empty", status(1, ""), `"lst"`},
 		{"with padding", status(1, deflated([]byte{0})+"="), "base64url"},
 		{"not compressed", status(1, encode("revoked")), `"lst"`},
