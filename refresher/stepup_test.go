@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -367,6 +368,67 @@ func TestAWaiterMayLeaveWhatFollowsTheLogin(t *testing.T) {
 	left := errors.New("the first has left")
 	cancel(left)
 	assert.ErrorIs(t, <-first, left)
+}
+
+// Whoever leaves, and whenever, each answer that came is closed once.
+func TestTheBodyOfEachChallengeIsClosedOnce(t *testing.T) {
+	type stepUp = func(ctx context.Context, tr *refresher.Transport, required *jwterrors.Error) error
+	for name, c := range map[string]struct {
+		stepUp  stepUp
+		leaves  bool
+		answers int
+	}{
+		"the login helps": {stepUpTo, false, 2},
+		"it does not": {func(ctx context.Context, tr *refresher.Transport, _ *jwterrors.Error) error {
+			return tr.SetTokens(ctx, atLevel("level1"))
+		}, false, 2},
+		"the user gives up": {func(context.Context, *refresher.Transport, *jwterrors.Error) error {
+			return errors.New("the user gave up")
+		}, false, 1},
+		"the request leaves the login": {func(ctx context.Context, _ *refresher.Transport, _ *jwterrors.Error) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}, true, 1},
+		"it leaves the refresh that follows": {func(ctx context.Context, tr *refresher.Transport, _ *jwterrors.Error) error {
+			old := atLevel("level2")
+			old.Expiry = time.Now().Add(-time.Minute)
+			return tr.SetTokens(ctx, old)
+		}, true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var bodies []*stream
+				var tr *refresher.Transport
+				tr = offline(t, newService(), func(config *refresher.Config) {
+					config.StepUp = func(ctx context.Context, required *jwterrors.Error) error { return c.stepUp(ctx, tr, required) }
+					config.Base = tripFunc(func(r *http.Request) (*http.Response, error) {
+						resp, err := handlerTransport{&guarded{}}.RoundTrip(r)
+						body := &stream{Reader: resp.Body}
+						resp.Body, bodies = body, append(bodies, body)
+						return resp, err
+					})
+					config.Source = sourceFunc(func(ctx context.Context, _ refresher.Tokens) (refresher.Tokens, error) {
+						<-ctx.Done()
+						return refresher.Tokens{}, ctx.Err()
+					})
+				})
+				require.NoError(t, tr.SetTokens(t.Context(), atLevel("level1")))
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				resp, err := tr.RoundTrip(must(http.NewRequestWithContext(ctx, "GET", "http://service.test/2", nil)))
+				if c.leaves {
+					assert.ErrorIs(t, err, context.DeadlineExceeded)
+				} else {
+					require.NoError(t, err)
+					require.NoError(t, resp.Body.Close())
+				}
+				require.Len(t, bodies, c.answers)
+				for i, body := range bodies {
+					assert.EqualValues(t, 1, body.closed.Load(), "answer %d is closed once", i)
+				}
+			})
+		})
+	}
 }
 
 // What StepUp itself sends asks for no login: it would wait for itself.
