@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -108,10 +109,12 @@ func TestUnknownCodesBehaveAsGeneric(t *testing.T) { // IT-31, D8
 	assert.NotErrorIs(t, r, jwterrors.TokenExpired)
 	assert.NotErrorIs(t, jwterrors.TokenExpired, generic)
 
-	for _, garbage := range []string{"two words", "line\nbreak", "a\"quote", "ünï", string(make([]byte, 65))} {
+	for _, garbage := range []string{"two words", "line\nbreak", "a\"quote", "ünï", strings.Repeat("A", 65)} {
 		require.NoError(t, r.UnmarshalText([]byte(garbage)))
 		assert.Equal(t, generic, r, "%q can be no code", garbage)
 	}
+	require.NoError(t, r.UnmarshalText([]byte(strings.Repeat("A", 64))))
+	assert.Equal(t, strings.Repeat("A", 64), r.String(), "as long as the limit")
 }
 
 func TestTheZeroReasonRefusesNothing(t *testing.T) {

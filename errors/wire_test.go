@@ -114,6 +114,14 @@ func TestTheAnswer(t *testing.T) {
 			result{503, "", "3", `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The keys to verify the token cannot be had at the moment.","reason":"AUTH_KEYS_UNAVAILABLE"}`},
 		},
 		{
+			"what an error asks for that another has wrapped", jwterrors.Responder{}, fmt.Errorf("check: %w", &jwterrors.Error{Reason: jwterrors.ScopeInsufficient, Message: "Ask for more.", Scopes: []string{"api:write"}}),
+			result{403, `Bearer error="insufficient_scope", error_description="Ask for more.", reason="AUTH_SCOPE_INSUFFICIENT", scope="api:write"`, "", `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Ask for more.","reason":"AUTH_SCOPE_INSUFFICIENT"}`},
+		},
+		{
+			"a gateway whose own refresh failed", jwterrors.Responder{}, &jwterrors.Error{Reason: jwterrors.RefreshUnavailable, RetryAfter: 7 * time.Second},
+			result{503, "", "7", `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"` + jwterrors.RefreshUnavailable.Description() + `","reason":"AUTH_REFRESH_UNAVAILABLE"}`},
+		},
+		{
 			"an error without a reason fails closed", jwterrors.Responder{}, io.ErrUnexpectedEOF,
 			result{401, `Bearer error="invalid_token", error_description="The token was refused.", reason="AUTH_TOKEN_GENERIC_ERROR"`, "", `{"type":"about:blank","title":"Unauthorized","status":401,"detail":"The token was refused.","reason":"AUTH_TOKEN_GENERIC_ERROR"}`},
 		},
@@ -140,6 +148,19 @@ func TestTheAnswer(t *testing.T) {
 			assert.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
 			assert.JSONEq(t, c.want.body, w.Body.String())
 		})
+	}
+}
+
+// Most errors are of this package, unwrapped: they are read without a search.
+func TestOurOwnErrorsCostNoAllocation(t *testing.T) {
+	var e error = &jwterrors.Error{Reason: jwterrors.TokenExpired}
+	var r error = jwterrors.TokenExpired
+	for name, read := range map[string]func(){
+		"the reason of an Error":    func() { jwterrors.ReasonOf(e) },
+		"the reason of a Reason":    func() { jwterrors.ReasonOf(r) },
+		"the challenge of an Error": func() { jwterrors.Responder{}.Challenge(e) },
+	} {
+		assert.Zero(t, testing.AllocsPerRun(100, read), name)
 	}
 }
 

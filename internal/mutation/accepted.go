@@ -25,9 +25,8 @@ var accepted = map[string]string{
 	"issuer/statuspublisher.go signed: last != nil && p.good(last, now)":  "it is a shortcut: the same is asked under the lock",
 
 	// errors, internal and middleware
-	"errors/read.go RetryAfter: err != nil":                                        "what is no date is the zero time, which has passed",
-	"errors/respond.go Respond: ok && e.Message == \"\" && status == known.status": "it is faster: the bytes are those that would be written",
-	"errors/respond.go challenge: known != \"\" && p == (Responder{}) && e.Message == \"\" && len(e.Scopes) == 0 && len(e.ACRValues) == 0 && e.MaxAge <= 0 && !e.notOfDPoP()": "it is faster: the value is the one that would be built",
+	"errors/read.go RetryAfter: err != nil":                                           "what is no date is the zero time, which has passed",
+	"errors/respond.go Respond: ok && e.Message == \"\" && status == known.status":    "it is faster: the bytes are those that would be written",
 	"internal/dpop/url.go cleanPath: plain(escaped)":                                  "it is faster: the path stays as it is",
 	"internal/jws/jws.go String: end > 0 && raw[end] == '\"' && plain(raw[1:end])":    "it is faster: encoding/json reads the same",
 	"internal/jws/jws.go value: err != nil (2)":                                       "the decoder fails again where the value is read",

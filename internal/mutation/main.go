@@ -57,7 +57,7 @@ var targets = []struct {
 	{[]string{"internal/jws/jws.go", "internal/jws/flat.go"}, []string{"./internal/jws", "./middleware"}},
 	{[]string{"internal/jwa/jwa.go", "internal/jwa/jwk.go", "internal/jwa/signer.go"}, []string{"./internal/jwa", "./internal/dpop", "./issuer", "./middleware"}},
 	{[]string{"internal/dpop/proof.go", "internal/dpop/header.go", "internal/dpop/checker.go", "internal/dpop/nonce.go", "internal/dpop/replays.go", "internal/dpop/url.go"}, []string{"./internal/dpop"}},
-	{[]string{"errors/read.go", "errors/challenge.go", "errors/respond.go"}, []string{"./errors"}},
+	{[]string{"errors/error.go", "errors/reason.go", "errors/read.go", "errors/challenge.go", "errors/respond.go"}, []string{"./errors"}},
 	{[]string{
 		"refresher/origin.go", "refresher/receipt.go", "refresher/verify.go", "refresher/prover.go", "refresher/dpopkey.go", "refresher/stepup.go", "refresher/policy.go", "refresher/identity.go",
 		"refresher/token.go", "refresher/transport.go", "refresher/request.go", "refresher/oauth.go",
