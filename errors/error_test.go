@@ -33,6 +33,8 @@ func TestAnErrorIsRecoverableByType(t *testing.T) { // MO-06
 	var reason jwterrors.Reason
 	require.ErrorAs(t, err, &reason)
 	assert.Equal(t, jwterrors.TokenExpired, reason)
+	var other *json.SyntaxError
+	assert.NotErrorAs(t, err, &other, "it is of no other type")
 	assert.Equal(t, "AUTH_TOKEN_EXPIRED: exp was at noon", full.Error())
 	assert.Equal(t, "AUTH_TOKEN_EXPIRED", (&jwterrors.Error{Reason: jwterrors.TokenExpired}).Error())
 }

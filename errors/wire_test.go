@@ -228,6 +228,7 @@ func TestReadingForeignAnswers(t *testing.T) {
 		{"a parameter without a value", response(401, js, ``, `Bearer realm="x", error=, reason="AUTH_TOKEN_EXPIRED"`), jwterrors.TokenGenericError, ""},
 		{"a scheme with more behind it", response(401, js, ``, `Bearer/x, reason="AUTH_TOKEN_EXPIRED"`), jwterrors.TokenGenericError, ""},
 		{"a challenge cut behind a backslash", response(401, js, ``, `Bearer error="invalid_tok\`), jwterrors.TokenGenericError, ""},
+		{"a challenge beyond the limit", response(401, js, ``, `Bearer error="invalid_token"`, `Bearer reason="AUTH_TOKEN_EXPIRED", x="`+strings.Repeat("x", 20_000)+`"`), jwterrors.TokenGenericError, "invalid_token"},
 		{"a challenge cut in its quotes", response(401, js, ``, `Bearer error="invalid_tok`), jwterrors.TokenGenericError, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -313,4 +314,16 @@ func TestAStatusOfHTTP(t *testing.T) {
 	w := httptest.NewRecorder()
 	jwterrors.Responder{}.Respond(w, httptest.NewRequest("GET", "/", nil), &jwterrors.Error{Reason: jwterrors.TokenExpired, Status: 405})
 	assert.Equal(t, 401, w.Code, "of other reasons, the status is fixed")
+}
+
+// Who has begun another answer need not take its fields back.
+func TestWhatIsInTheHeaderBefore(t *testing.T) {
+	for form, answer := range forms(jwterrors.Responder{}) {
+		w := httptest.NewRecorder()
+		w.Header().Set("Content-Length", "7")
+		w.Header().Set("WWW-Authenticate", "Negotiate")
+		answer(w, httptest.NewRequest("GET", "/", nil), jwterrors.TokenMissing)
+		assert.NotContains(t, w.Result().Header, "Content-Length", "%s: it was another body's", form)
+		assert.Equal(t, []string{"Negotiate", "Bearer"}, w.Result().Header.Values("WWW-Authenticate"), "%s: a challenge of another scheme stays", form)
+	}
 }
