@@ -42,3 +42,15 @@ func TestExplainLeavesTheCacheAlone(t *testing.T) {
 	require.NoError(t, err, "the test has put it there")
 	assert.Equal(t, jwterrors.TokenSignatureInvalid, m.Explain(t.Context(), garbage).Reason)
 }
+
+// A refusal that none of the rows tells, and one without a cause, are told all the same.
+func TestExplainHidesNoRefusal(t *testing.T) {
+	x := &explaining{e: &Explanation{}}
+	err := refuse(jwterrors.TokenExpired, nil)
+	x.settle(err, "claims", passed("expiry", "", ""))
+	require.Len(t, x.e.Checks, 2)
+	assert.Equal(t, failed("claims", jwterrors.TokenExpired, "", "The token has expired."), x.e.Checks[1])
+	assert.Equal(t, jwterrors.TokenExpired, x.e.Reason)
+	assert.Equal(t, "The token has expired.", cause(err))
+	assert.EqualError(t, err, "AUTH_TOKEN_EXPIRED", "within the package, it is an error like others")
+}

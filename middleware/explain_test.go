@@ -409,6 +409,35 @@ func TestExplainSaysWhichKey(t *testing.T) {
 	})
 }
 
+// Of many keys, the first are named.
+func TestExplainWithManyKeys(t *testing.T) {
+	var keys []middleware.PublicKey
+	for _, id := range strings.Fields("a b c d e f g h i j") {
+		keys = append(keys, middleware.PublicKey{ID: id, Key: &ecKey.PublicKey})
+	}
+	auth := newAuth(t, func(c *middleware.Config) { c.Keys = middleware.PublicKeys(keys...) })
+	e := agree(t, auth, newNamed("x").token())
+	found := check(t, e, "key").Found
+	assert.True(t, strings.HasSuffix(found, `"h" for ES256, 2 more`), found)
+}
+
+func TestExplainSaysWhichTypes(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		types []string // nil for the default
+		want  string
+	}{
+		{"the default", nil, `"at+jwt", "jwt" or none`},
+		{"one", []string{"at+jwt"}, `"at+jwt"`},
+		{"none", []string{""}, "none"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			auth := newAuth(t, func(config *middleware.Config) { config.TokenTypes = c.types })
+			assert.Equal(t, c.want, check(t, agree(t, auth, good()), "type").Expected)
+		})
+	}
+}
+
 // All else is shown when the keys cannot be had, and nothing of the URL.
 func TestExplainWithoutKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -542,6 +571,9 @@ func TestExplainEscapesAndShortens(t *testing.T) {
 	assert.Equal(t, `"https://id.\u0435xample.com"`, check(t, e, "issuer").Found)
 	at := slices.IndexFunc(e.Claims, func(v middleware.ExplainedValue) bool { return v.Name == "iss" })
 	assert.Equal(t, `https://id.\u0435xample.com`, e.Claims[at].Value)
+
+	e = agree(t, auth, hs(hsHeader, claims().with("iss", strings.Repeat("x", 199)+"\u00e9...")))
+	assert.Equal(t, `"`+strings.Repeat("x", 199)+`"...`, check(t, e, "issuer").Found, "no character is cut in two")
 }
 
 // Issuers that differ at their end are told apart.
