@@ -700,6 +700,42 @@ func TestTheETag(t *testing.T) {
 	})
 }
 
+// One of 1024 bytes is kept, and a longer one is not.
+func TestALongETag(t *testing.T) {
+	for length, want := range map[int]int{1024: 1024, 1025: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			e, a := &endpoint{}, newNamed("a")
+			var asked []int
+			e.fail(func(w http.ResponseWriter, r *http.Request) {
+				asked = append(asked, len(r.Header.Get("If-None-Match")))
+				w.Header().Set("ETag", `"`+strings.Repeat("x", length-2)+`"`)
+				_, _ = w.Write(jwkSet(a.jwk()))
+			})
+			auth := withKeys(t, e.keys())
+			for range 2 {
+				require.NoError(t, verify(auth, a.token()))
+				synctest.Wait()
+				time.Sleep(16 * time.Minute)
+			}
+			assert.Equal(t, []int{0, want}, asked, "an ETag of %d bytes", length)
+		})
+	}
+}
+
+// What came before an answer broke off is no set, even where it looks like one.
+func TestAnAnswerThatBreaksOff(t *testing.T) {
+	a := newNamed("a")
+	auth := withKeys(t, middleware.JWKS("https://id.example.com/jwks", middleware.JWKSOptions{
+		Client: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+			body := io.MultiReader(bytes.NewReader(jwkSet(a.jwk())), iotest.ErrReader(io.ErrUnexpectedEOF))
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(body)}, nil
+		})},
+	}))
+	err := verify(auth, a.token())
+	unavailable(t, err)
+	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
+
 // A 304 to a request that did not ask for one is no set.
 func TestNotModifiedFromTheStart(t *testing.T) {
 	e := &endpoint{}

@@ -492,6 +492,28 @@ func TestAValidatorThatOutlivesItsList(t *testing.T) {
 	})
 }
 
+// One of 1024 bytes is kept, and a longer one is not.
+func TestALongValidatorOfAList(t *testing.T) {
+	for length, want := range map[int]int{1024: 1024, 1025: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLister()
+			var asked []int
+			l.fail(func(w http.ResponseWriter, r *http.Request) {
+				asked = append(asked, len(r.Header.Get("If-None-Match")))
+				w.Header().Set("ETag", `"`+strings.Repeat("x", length-2)+`"`)
+				_, _ = w.Write([]byte(l.list(listClaims(1, deflated([]byte{1})))))
+			})
+			auth := l.auth(t)
+			for range 2 {
+				require.NoError(t, verify(auth, l.at(1)))
+				synctest.Wait()
+				time.Sleep(time.Minute) // beyond twice its ttl
+			}
+			assert.Equal(t, []int{0, want}, asked, "a validator of %d bytes", length)
+		})
+	}
+}
+
 // A list from before, out of a cache on the way, does not bring back what was revoked
 // since.
 func TestAListThatIsOlder(t *testing.T) {
