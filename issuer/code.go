@@ -151,16 +151,13 @@ func (i *Issuer) GrantCode(ctx context.Context, r CodeRequest) (code string, err
 	if i.c.IdleTTL > 0 {
 		lifetime = min(lifetime, i.c.IdleTTL)
 	}
-	code, err = i.seal(codeContent{
+	code = i.seal(codeContent{
 		SID: random(16), Client: c.ID, Redirect: r.RedirectURI, Challenge: r.CodeChallenge,
 		Subject: s.Subject, Email: s.Email, UserID: s.UserID, ACR: s.ACR, Claims: s.Claims, Scopes: granted, Device: clip(r.Device), Key: r.DPoPJKT,
 		AuthTime: at.UnixMicro(), Expires: now.Add(lifetime).UnixMicro(),
 	})
-	if err == nil && len(code) > maxCode {
-		err = fmt.Errorf("issuer: a code of %d bytes; it is at most %d", len(code), maxCode)
-	}
-	if err != nil {
-		return "", &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: err}
+	if len(code) > maxCode {
+		return "", &jwterrors.Error{Reason: jwterrors.TokenGenerationError, Err: fmt.Errorf("issuer: a code of %d bytes; it is at most %d", len(code), maxCode)}
 	}
 	return code, nil
 }
@@ -172,33 +169,22 @@ const (
 
 // codeSealer returns the cipher of one code. Its key is of one use, so that the
 // nonce can be zero.
-func (i *Issuer) codeSealer(keyID string, salt []byte) (aead cipher.AEAD, nonce, about []byte, err error) {
+func (i *Issuer) codeSealer(keyID string, salt []byte) (aead cipher.AEAD, nonce, about []byte) {
 	mac := hmac.New(sha256.New, i.masters.secret[keyID])
 	mac.Write([]byte("code|"))
 	mac.Write(salt)
-	block, err := aes.NewCipher(mac.Sum(nil))
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	if aead, err = cipher.NewGCM(block); err != nil {
-		return nil, nil, nil, err
-	}
-	return aead, make([]byte, aead.NonceSize()), []byte(codeVersion + "|" + keyID + "|" + i.c.Issuer), nil
+	block, _ := aes.NewCipher(mac.Sum(nil)) // 32 bytes are a key
+	aead, _ = cipher.NewGCM(block)          // of the blocks that it needs
+	return aead, make([]byte, aead.NonceSize()), []byte(codeVersion + "|" + keyID + "|" + i.c.Issuer)
 }
 
 // seal makes "ac1.<kid>.<salt and ciphertext>".
-func (i *Issuer) seal(c codeContent) (string, error) {
-	plain, err := json.Marshal(c)
-	if err != nil {
-		return "", err
-	}
+func (i *Issuer) seal(c codeContent) string {
+	plain, _ := json.Marshal(c) // strings, numbers, and JSON of User.fill
 	salt := make([]byte, codeSalt)
 	rand.Read(salt)
-	aead, nonce, about, err := i.codeSealer(i.masters.first, salt)
-	if err != nil {
-		return "", err
-	}
-	return codeVersion + "." + i.masters.first + "." + base64.RawURLEncoding.EncodeToString(aead.Seal(salt, nonce, plain, about)), nil
+	aead, nonce, about := i.codeSealer(i.masters.first, salt)
+	return codeVersion + "." + i.masters.first + "." + base64.RawURLEncoding.EncodeToString(aead.Seal(salt, nonce, plain, about))
 }
 
 // open is the opposite of seal.
@@ -212,10 +198,7 @@ func (i *Issuer) open(code string) (c codeContent, err error) {
 	if err != nil || len(data) < codeSalt {
 		return c, wrong
 	}
-	aead, nonce, about, err := i.codeSealer(parts[1], data[:codeSalt])
-	if err != nil {
-		return c, wrong
-	}
+	aead, nonce, about := i.codeSealer(parts[1], data[:codeSalt])
 	plain, err := aead.Open(nil, nonce, data[codeSalt:], about)
 	if err != nil || json.Unmarshal(plain, &c) != nil {
 		return codeContent{}, wrong
