@@ -52,8 +52,8 @@ type CodeRequest struct {
 	Device string // a name for the session; may be empty without BindDevice
 
 	// DPoPJKT is "dpop_jkt", the thumbprint of the key that the proof at /token
-	// must have then (RFC 9449, Section 10). It may be empty, and is not looked
-	// at without Config.DPoP.
+	// must have then (RFC 9449, Section 10). It may be empty, must be for a client
+	// that is CertificateBound, and is not looked at without Config.DPoP.
 	DPoPJKT string
 }
 
@@ -113,8 +113,9 @@ func (i *Issuer) codeClient(ctx context.Context, clientID, redirectURI string) (
 //
 // A failure is a *jwterrors.Error: what CheckRedirect says, and then nothing is
 // sent to the redirect URI; a RequestInvalid for a challenge that is not S256, or a
-// DPoPJKT that is no thumbprint; a ScopeInvalid; a TokenGenerationError for a User
-// that cannot be. GrantCode is safe for concurrent use.
+// DPoPJKT that is no thumbprint or of a client that is CertificateBound; a
+// ScopeInvalid; a TokenGenerationError for a User that cannot be. GrantCode is safe
+// for concurrent use.
 func (i *Issuer) GrantCode(ctx context.Context, r CodeRequest) (code string, err error) {
 	c, err := i.codeClient(ctx, r.ClientID, r.RedirectURI)
 	if err != nil {
@@ -123,9 +124,13 @@ func (i *Issuer) GrantCode(ctx context.Context, r CodeRequest) (code string, err
 	if r.CodeChallengeMethod != "S256" || len(r.CodeChallenge) != 43 || !isBase64URL(r.CodeChallenge) {
 		return "", refused(jwterrors.RequestInvalid, "code_challenge is not that of code_challenge_method S256")
 	}
-	if i.proofs == nil {
+	switch {
+	case i.proofs == nil:
 		r.DPoPJKT = ""
-	} else if r.DPoPJKT != "" && (len(r.DPoPJKT) != 43 || !isBase64URL(r.DPoPJKT)) {
+	case r.DPoPJKT == "":
+	case c.CertificateBound: // whose proofs are not looked at, so that nobody could use the code
+		return "", refused(jwterrors.RequestInvalid, "dpop_jkt binds to a key, and the client's tokens are bound to its certificate")
+	case len(r.DPoPJKT) != 43 || !isBase64URL(r.DPoPJKT):
 		return "", refused(jwterrors.RequestInvalid, "dpop_jkt is not the SHA-256 thumbprint of a key")
 	}
 	granted, ok := grant(keep(c.Scopes, r.User.Scopes), r.Scope)

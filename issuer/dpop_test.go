@@ -539,6 +539,13 @@ func TestACodeIsBoundToAKey(t *testing.T) { // RFC 9449, Sections 10 and 11.9
 		_, err := f.issuer.GrantCode(t.Context(), wrong)
 		assert.ErrorIs(t, err, jwterrors.RequestInvalid)
 	}
+	held := newFixture(t, func(c *issuer.Config) { withDPoP(c); c.Clients[0].CertificateBound = true })
+	wrong.DPoPJKT = p.key.Thumbprint
+	_, err := held.issuer.GrantCode(t.Context(), wrong)
+	assert.ErrorIs(t, err, jwterrors.RequestInvalid, "the proofs of a client that is held to a certificate are not looked at")
+	wrong.DPoPJKT = ""
+	_, err = held.issuer.GrantCode(t.Context(), wrong)
+	assert.NoError(t, err)
 	off := newFixture(t, withOAuth)
 	r = off.form("/token", app, exchange(off.code(bound), callback, verifier))
 	assert.Equal(t, "Bearer", r.body["token_type"], "without the Config nobody looks at it")
