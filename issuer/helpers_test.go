@@ -77,6 +77,7 @@ type denylist struct {
 	mu       sync.Mutex
 	sessions map[string]time.Time
 	subjects map[string]time.Time // issued before
+	token    string               // the last one
 	fail     error
 }
 
@@ -90,7 +91,15 @@ func (d *denylist) DenySession(_ context.Context, sid string, until time.Time) e
 	return nil
 }
 
-func (d *denylist) DenyToken(context.Context, string, time.Time) error { return nil }
+func (d *denylist) DenyToken(_ context.Context, jti string, _ time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fail != nil {
+		return d.fail
+	}
+	d.token = jti
+	return nil
+}
 
 func (d *denylist) DenySubject(_ context.Context, subject string, issuedBefore, _ time.Time) error {
 	d.mu.Lock()

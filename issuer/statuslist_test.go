@@ -169,16 +169,27 @@ func TestWhatIsDeniedIsInTheStatusList(t *testing.T) {
 
 // Both are told where there are both, and the failure of either is a failure.
 func TestTheStatusListBesideADenylist(t *testing.T) {
-	f, _ := withStatusList(t, nil)
+	f, _ := withStatusList(t, func(c *issuer.Config) {
+		c.Clients = []issuer.Client{{ID: "app", Secrets: []string{appSecret}, Grants: []string{issuer.GrantClientCredentials}, Scopes: []string{"api:read"}}}
+		c.Grants, c.Revocation = []string{issuer.GrantClientCredentials}, true
+	})
 	alice := f.login()
+	machine := f.form("/token", app, "grant_type=client_credentials").str("access_token")
 	f.denied.failing(errors.New("the denylist does not answer"))
 	require.Error(t, f.issuer.RevokeSession(t.Context(), sid(t, alice)))
+	require.Equal(t, 503, f.form("/revoke", app, "token="+machine).status)
+	require.Error(t, f.issuer.RevokeSubject(t.Context(), "alice"))
 	f.pass(time.Second)
 	_, bits := f.statuses()
 	assert.True(t, isSet(bits, entryOf(t, alice.str("access_token"))))
+	assert.True(t, isSet(bits, entryOf(t, machine)))
 	f.denied.failing(nil)
 	require.NoError(t, f.issuer.RevokeSession(t.Context(), sid(t, alice)))
 	assert.True(t, f.denied.has(sid(t, alice)))
+	require.Equal(t, 200, f.form("/revoke", app, "token="+machine).status)
+	assert.Equal(t, part(t, machine, 1)["jti"], f.denied.token)
+	require.NoError(t, f.issuer.RevokeSubject(t.Context(), "alice"))
+	assert.Contains(t, f.denied.subjects, "alice")
 }
 
 // collides returns the ID of a session that shares an entry with another.
@@ -226,6 +237,19 @@ func TestATokenDoesNotGetAnEntryThatIsSet(t *testing.T) {
 	f.pass(time.Second)
 	_, bits = f.statuses()
 	assert.True(t, isSet(bits, entry) && isSet(bits, next), "whichever its tokens have")
+}
+
+// Where all four are set, by four who logged out, the token has the first, and is
+// refused: the list has no room for it.
+func TestATokenWhoseEntriesAreAllSet(t *testing.T) {
+	f, list := withStatusList(t, nil)
+	alice := f.login()
+	all := entriesOf("sid", sid(t, alice), 1<<16)
+	for _, entry := range all {
+		require.NoError(t, list.DenySession(t.Context(), collides(t, entry, 1<<16), f.now().Add(time.Hour)))
+	}
+	next := f.refresh(alice.str("refresh_token")).str("access_token")
+	assert.Equal(t, all[0], entryOf(t, next))
 }
 
 // How often two tokens meet is as the package documentation says: each revocation
@@ -381,6 +405,11 @@ func TestAStatusListThatCannotBeSigned(t *testing.T) {
 	r := get()
 	assert.Equal(t, 500, r.status)
 	assert.Equal(t, jwterrors.TokenGenerationError, r.reason)
+	asked := signer.signed.Load()
+	for range 20 {
+		assert.Equal(t, jwterrors.TokenGenerationError, get().reason)
+	}
+	assert.LessOrEqual(t, signer.signed.Load(), asked+2, "without a list, too, it is asked once in a second")
 	signer.broken.Store(false)
 	f.pass(time.Second)
 	assert.Equal(t, 200, get().status)
