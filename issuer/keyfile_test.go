@@ -2,6 +2,7 @@ package issuer_test
 
 import (
 	"crypto"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -193,6 +194,8 @@ func badFiles() []struct{ want, file string } {
 		{"has headers", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Headers: map[string]string{"kid": "a"}, Bytes: []byte{1}}))},
 		{"6144 at most", pemOf("PRIVATE KEY", make([]byte, 6145))},
 		{`cannot be read as "PRIVATE KEY"`, pemOf("PRIVATE KEY", x509.MarshalPKCS1PrivateKey(fileKeys().rsa))},
+		{"a key of type *ecdh.PrivateKey, which does not sign", pemOf("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(must(ecdh.X25519().GenerateKey(rand.Reader)))))},
+		{"the file holds 129 PEM blocks; 64 keys at most", strings.Repeat(ed, 129)},
 		{"needs 2048 bits", pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(small))},
 		{"a point on P-256", pemOf("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(p384)))},
 		{"not a JSON object", "{"},
