@@ -176,6 +176,26 @@ func TestAKeyThatIsNotSavedIsNotPublished(t *testing.T) {
 	})
 }
 
+// A schedule that is to end makes no key, and does not complain of its end.
+func TestAScheduleThatEnds(t *testing.T) {
+	ring := must(issuer.NewKeyRing(issuer.KeyRingConfig{Slots: []issuer.KeySlot{{Key: newKey(t, issuer.EdDSA), From: time.Now().Add(-99 * time.Hour)}}}))
+	ctx, cancel := context.WithCancel(t.Context())
+	calls := 0
+	var logs bytes.Buffer
+	schedule := must(issuer.NewKeySchedule(issuer.KeyScheduleConfig{
+		Ring: ring, Every: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(&logs, nil)),
+		Next: func(ctx context.Context) (*issuer.Key, error) {
+			calls++
+			cancel()
+			return nil, ctx.Err()
+		},
+	}))
+	assert.ErrorIs(t, schedule.Run(ctx), context.Canceled, "it ends while a key is made")
+	assert.ErrorIs(t, schedule.Run(ctx), context.Canceled, "it has ended before a key is due")
+	assert.Equal(t, 1, calls)
+	assert.Empty(t, logs.String())
+}
+
 func TestAScheduleRefusesMistakes(t *testing.T) {
 	ring := must(issuer.NewKeyRing(issuer.KeyRingConfig{Key: newKey(t, issuer.EdDSA)}))
 	_, err := issuer.NewKeySchedule(issuer.KeyScheduleConfig{})
