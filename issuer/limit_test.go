@@ -313,6 +313,13 @@ func (b brokenLimiter) Take(context.Context, string, issuer.Budget) (time.Durati
 }
 func (b brokenLimiter) Give(context.Context, string, int, issuer.Budget) error { return b.err }
 
+// A onewayLimiter takes attempts, and fails to take them back.
+type onewayLimiter struct{ brokenLimiter }
+
+func (onewayLimiter) Take(context.Context, string, issuer.Budget) (time.Duration, error) {
+	return 0, nil
+}
+
 func TestALimiterThatFailsIsClosedUnlessToldOtherwise(t *testing.T) {
 	for open, want := range map[bool]int{false: 503, true: 200} {
 		f := newFixture(t, func(c *issuer.Config) {
@@ -323,7 +330,10 @@ func TestALimiterThatFailsIsClosedUnlessToldOtherwise(t *testing.T) {
 		assert.Contains(t, f.logs.String(), "no redis")
 		assert.NotContains(t, r.text, "no redis")
 	}
-	f := newFixture(t, func(c *issuer.Config) { c.Limits.InsecureOff = true })
+	f := newFixture(t, func(c *issuer.Config) { c.Limits.Limiter = onewayLimiter{brokenLimiter{errors.New("no redis")}} })
+	f.login()
+	assert.Contains(t, f.logs.String(), "no redis", "what could not be given back is told, and is no reason to refuse")
+	f = newFixture(t, func(c *issuer.Config) { c.Limits.InsecureOff = true })
 	for range 300 {
 		require.Equal(t, 401, f.do("POST", "/auth/login", `{"username":"alice","password":"x"}`).status)
 	}

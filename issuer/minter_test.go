@@ -124,6 +124,14 @@ func TestAMinterLivesWithinItsLimits(t *testing.T) { // IT-09, IT-40, JG-18
 	assert.NotContains(t, err.Error(), "short secret")
 }
 
+func TestAMintedTokenIsNotLongerThanReadersTake(t *testing.T) {
+	m := newMinter(t, func(c *issuer.MinterConfig) { c.Claims = map[string]any{"x": strings.Repeat("x", 5900)} })
+	_, err := m.Mint(t.Context(), issuer.Email("user@example.com"))
+	assert.NoError(t, err)
+	_, err = m.Mint(t.Context(), issuer.Email(strings.Repeat("u", 1024)))
+	assert.ErrorIs(t, err, jwterrors.TokenGenerationError)
+}
+
 func TestTheFirstSecretSigns(t *testing.T) { // IT-33
 	older := []byte("another obviously fake secret, 32+ bytes")
 	m := newMinter(t, func(c *issuer.MinterConfig) { c.Secrets = [][]byte{minterSecret, older} })
