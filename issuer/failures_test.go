@@ -284,3 +284,12 @@ func TestWithoutOriginsAnswersDoNotVary(t *testing.T) {
 	r = f.do("POST", "/auth/refresh", "{}", "Origin", "https://app.example.com")
 	assert.Empty(t, r.header.Values("Vary"))
 }
+
+// A session that the store removed while it was being revoked has ended.
+func TestASessionThatIsGoneWhenItIsRevoked(t *testing.T) {
+	f, st := withFlaky(t, nil)
+	alice := f.login()
+	st.set("Revoke", issuer.ErrNoSession)
+	require.NoError(t, f.issuer.RevokeSession(t.Context(), sid(t, alice)))
+	assert.True(t, f.denied.has(sid(t, alice)), "its tokens may be alive")
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -25,6 +26,10 @@ func TestPrintingShowsNoKey(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 		fmt.Fprintf(&log, verb+"\n", *key)
 	}
+	config := issuer.MinterConfig{Secrets: [][]byte{masterSecret}, TTL: time.Minute}
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", config)
+	assert.Contains(t, log.String(), "minter with 1 secrets and a TTL of 1m0s")
+	assert.Equal(t, "issuer.Issuer(nil) issuer.Minter(nil)", fmt.Sprint((*issuer.Issuer)(nil), (*issuer.Minter)(nil)), "what was not made yet can be printed")
 	for _, form := range []string{"%s", "%x", "%d"} {
 		secret := fmt.Sprintf(form, masterSecret)
 		assert.NotContains(t, log.String(), secret[1:len(secret)-1], form)
