@@ -146,10 +146,7 @@ func (p *endpoint) refusedWith2xx(what string, data []byte) *jwterrors.Error {
 
 // call sends body as JSON.
 func (p *endpoint) call(ctx context.Context, what, url string, body map[string]string, header http.Header) ([]byte, error) {
-	data, err := json.Marshal(body)
-	if err != nil {
-		return nil, fmt.Errorf("refresher: %s: %w", what, err)
-	}
+	data, _ := json.Marshal(body) // strings always marshal
 	return p.send(ctx, what, url, "application/json", data, header)
 }
 
