@@ -60,7 +60,10 @@ func TestFileLogouts(t *testing.T) {
 		assert.Error(t, queue.Put(ctx, p), "%q", id)
 		assert.NoError(t, queue.Remove(ctx, id))
 	}
+	assert.Error(t, queue.Put(ctx, pending("C", time.Date(10000, 1, 2, 0, 0, 0, 0, time.UTC))), "a time that JSON cannot express")
 	assert.Len(t, must(os.ReadDir(dir)), 1)
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "D.logout", "not empty"), 0o700))
+	assert.ErrorContains(t, queue.Remove(ctx, "D"), "delete a logout")
 }
 
 // A queue is bounded: the oldest gives way, which is the one that expires first.
@@ -177,6 +180,9 @@ func TestDirectoriesThatAreRefused(t *testing.T) {
 	_, err := refresher.NewFileLogouts(dir)
 	assert.ErrorContains(t, err, "others")
 	assert.ErrorContains(t, queue.Put(t.Context(), pending("A", time.Unix(1700000000, 0))), "others")
+	assert.ErrorContains(t, queue.Remove(t.Context(), "A"), "others")
+	_, err = queue.List(t.Context())
+	assert.ErrorContains(t, err, "others")
 	require.NoError(t, os.Chmod(dir, 0o700))
 	link := filepath.Join(t.TempDir(), "link")
 	require.NoError(t, os.Symlink(dir, link))

@@ -36,7 +36,7 @@ var somebody = refresher.Tokens{
 }
 
 func TestAFileStoreNeedsAFile(t *testing.T) {
-	for _, path := range []string{"", "/", "dir/"} {
+	for _, path := range []string{"", "/", "dir/", "/."} {
 		_, err := refresher.NewFileStore(path)
 		assert.Error(t, err, path)
 	}
@@ -169,6 +169,7 @@ func TestTheFileOfAFileStore(t *testing.T) {
 	assert.Equal(t, "a-retry-key", form.Tokens.RetryKey, "every process sends the same one")
 	assert.Error(t, store.Save(t.Context(), refresher.Tokens{RefreshToken: strings.Repeat("x", 256<<10)}), "more than can be read again")
 	assert.Error(t, store.Save(t.Context(), refresher.Tokens{RefreshToken: "\xff"}), "what JSON would change")
+	assert.Error(t, store.Save(t.Context(), refresher.Tokens{AccessToken: "x", Expiry: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}), "a time that JSON cannot express")
 	assert.Error(t, store.Save(t.Context(), refresher.Tokens{}))
 	assert.Equal(t, somebody, must(store.Load(t.Context())), "a save that failed changes nothing")
 }
@@ -212,6 +213,9 @@ func TestTheErrorsOfAFileStoreCanBeAsked(t *testing.T) {
 	err = deep.Save(t.Context(), somebody)
 	var failed *fs.PathError
 	assert.True(t, errors.As(err, &failed), "%v", err)
+	inTheWay := tokenFile(t)
+	require.NoError(t, os.MkdirAll(filepath.Join(inTheWay, "not empty"), 0o700))
+	assert.ErrorAs(t, fileStore(t, inTheWay).Clear(t.Context()), &failed, "a directory is in the place of the file")
 }
 
 func FuzzDecodeTokens(f *testing.F) {

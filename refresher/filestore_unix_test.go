@@ -4,7 +4,9 @@ package refresher_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -191,4 +193,44 @@ func TestALinkThatComesAndGoes(t *testing.T) {
 	}
 	close(stop)
 	<-stopped
+}
+
+// A save that fails leaves the tokens of before, and nothing half written. The limit
+// that stands for a full disk is one of the process, and so this takes another one.
+func TestAFullDisk(t *testing.T) {
+	if path := os.Getenv("TOKENLOOP_FULL_DISK"); path != "" {
+		store := fileStore(t, path)
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 64, Max: 64})) // bytes of a file
+		require.ErrorIs(t, store.Save(t.Context(), refresher.Tokens{AccessToken: strings.Repeat("x", 1000)}), syscall.EFBIG)
+		return
+	}
+	path := tokenFile(t)
+	store := fileStore(t, path)
+	require.NoError(t, store.Save(t.Context(), somebody))
+	cmd := exec.Command(os.Args[0], "-test.run=^TestAFullDisk$")
+	cmd.Env = append(os.Environ(), "TOKENLOOP_FULL_DISK="+path)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Equal(t, somebody, must(store.Load(t.Context())))
+	assert.Len(t, must(os.ReadDir(filepath.Dir(path))), 1)
+}
+
+// The name of a file can be so long that there is none for a file beside it.
+func TestANameThatCannotGrow(t *testing.T) {
+	path := filepath.Join(t.TempDir(), strings.Repeat("x", 250))
+	require.NoError(t, os.Chmod(filepath.Dir(path), 0o700))
+	assert.ErrorIs(t, fileStore(t, path).Save(t.Context(), somebody), syscall.ENAMETOOLONG)
+	assert.Empty(t, must(os.ReadDir(filepath.Dir(path))))
+}
+
+// A relative path leads nowhere when the working directory is gone.
+func TestAWorkingDirectoryThatIsGone(t *testing.T) {
+	gone := filepath.Join(t.TempDir(), "gone")
+	require.NoError(t, os.Mkdir(gone, 0o700))
+	t.Chdir(gone)
+	require.NoError(t, os.Remove(gone))
+	_, err := refresher.NewFileStore("session.json")
+	assert.Error(t, err)
+	_, err = refresher.NewFileLogouts("logouts")
+	assert.Error(t, err)
 }
