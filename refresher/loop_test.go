@@ -392,6 +392,22 @@ func TestATokenIsRenewedBeforeItExpires(t *testing.T) { // IT-20, IT-28, AX-19, 
 	}
 }
 
+// Without a window a token is renewed when it is not sent any more, and not before.
+func TestATokenIsRenewedWithoutAWindow(t *testing.T) {
+	for age, want := range map[time.Duration]int64{9*time.Minute + 30*time.Second - 1: 0, 9*time.Minute + 30*time.Second: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newService()
+			s.opaque = true
+			tr := offline(t, s, func(c *refresher.Config) { c.RefreshWindow = refresher.NoRefreshWindow })
+			login(t, tr)
+			time.Sleep(age)
+			call(t, tr)
+			synctest.Wait()
+			assert.Equal(t, want, s.refreshes.Load(), "at %v", age)
+		})
+	}
+}
+
 func TestTheServersVerdictEndsTheSession(t *testing.T) { // AX-10, AX-25, JG-07
 	for name, refuse := range map[string]func(w http.ResponseWriter, r *http.Request){
 		"reused": func(w http.ResponseWriter, r *http.Request) {
