@@ -33,8 +33,15 @@ type DPoPKey struct{ key *dpop.Key }
 
 // GenerateDPoPKey returns a new key, for ES256, that is gone when the process ends.
 func GenerateDPoPKey() *DPoPKey {
-	key, _ := dpop.NewKey(newECDSA()) // ES256 is one of its algorithms
-	return &DPoPKey{key}
+	signer, err := newECDSA()
+	if err != nil {
+		panic(err) // the random source of the system does not fail
+	}
+	key, err := NewDPoPKey(signer)
+	if err != nil {
+		panic(err) // it is a good key
+	}
+	return key
 }
 
 // NewDPoPKey returns the key of a signer: ECDSA on P-256 (ES256), Ed25519 (EdDSA) or
@@ -85,17 +92,21 @@ func makeKeyFile(store *FileStore) ([]byte, error) {
 	if data != nil || err != nil {
 		return data, err // another process was first
 	}
-	der, _ := x509.MarshalPKCS8PrivateKey(newECDSA()) // which has that form
+	signer, err := newECDSA()
+	if err != nil {
+		return nil, fmt.Errorf("refresher: make a DPoP key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(signer)
+	if err != nil {
+		return nil, fmt.Errorf("refresher: make a DPoP key: %w", err)
+	}
 	data = pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})
 	return data, store.replace(data)
 }
 
 const pemType = "PRIVATE KEY"
 
-func newECDSA() *ecdsa.PrivateKey {
-	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader) // the random source of the system does not fail
-	return key
-}
+func newECDSA() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
 // parseKey reads a private key. Its errors quote nothing of data.
 func parseKey(data []byte) (crypto.Signer, error) {

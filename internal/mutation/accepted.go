@@ -3,7 +3,9 @@ package main
 // accepted are the checks that no test can notice, by their place, and why.
 var accepted = map[string]string{
 	// refresher
-	"refresher/verify.go check: err != nil": "what could not be split has an empty header, which is refused as TokenFormatInvalid too",
+	"refresher/verify.go check: err != nil":            "what could not be split has an empty header, which is refused as TokenFormatInvalid too",
+	"refresher/dpopkey.go makeKeyFile: err != nil (2)": "the random source of the system does not fail",
+	"refresher/dpopkey.go makeKeyFile: err != nil (3)": "a key that was just made has a form in PKCS #8",
 
 	// issuer
 	"issuer/request.go readMembers: ok":                                   "it is a shortcut: jws.Members reads the same from what flat takes",
