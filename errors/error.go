@@ -43,9 +43,10 @@ type Error struct {
 	// the code that stood in it. An empty Code means that the answer named
 	// no reason and that Reason was concluded from the status.
 	//
-	// A Responder looks at Code for one thing: a ProofInvalid with the Code
-	// "invalid_token" is no matter of DPoP, but of a token that is bound to a
-	// certificate, or that is not taken for being bound (RFC 8705, Section 3).
+	// A Responder looks at two of them. It answers a RequestInvalid with its Status,
+	// if that is one from 401 to 499. A ProofInvalid with the Code "invalid_token" is
+	// no matter of DPoP, but of a token that is bound to a certificate, or that is not
+	// taken for being bound (RFC 8705, Section 3).
 	Status int
 	Code   string
 }
@@ -103,8 +104,8 @@ func or(s, absent string) string {
 	return s
 }
 
-// LogValue groups the fields that are set, with the token shortened and the
-// cause in full.
+// LogValue groups the fields that are set, with the token shortened and the cause in
+// full, without Status, Code and what is asked for beside scopes.
 func (e *Error) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.String("reason", string(e.Reason))}
 	add := func(key, value string) {
@@ -147,8 +148,8 @@ type wireError struct {
 }
 
 // MarshalJSON returns an object for logs and queues: the reason, its status and
-// description, and the fields that are set. Times are Unix seconds, durations
-// are seconds, the token is shortened, and the cause is left out.
+// description, and the fields that are set. Times are Unix seconds, durations are
+// seconds, the token is shortened, and the cause and the nonce are left out.
 func (e *Error) MarshalJSON() ([]byte, error) {
 	w := wireError{
 		Reason: e.Reason, Status: e.Status, Description: e.Reason.Description(), Message: e.Message,

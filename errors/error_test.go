@@ -42,7 +42,7 @@ func TestAnErrorIsRecoverableByType(t *testing.T) { // MO-06
 func TestTheDisplayForm(t *testing.T) { // MO-07
 	assert.Equal(t, "401 AUTH_TOKEN_EXPIRED: The token has expired. "+
 		"(token: eyJhbGciOiJIUzI1NiIs..., identifier: user@example.com, message: please refresh)", full.String())
-	assert.Equal(t, "0 AUTH_PAUSED: Requests wait for a new token or a new session. "+
+	assert.Equal(t, "0 AUTH_PAUSED: Nothing is sent before there is a new token or a new session. "+
 		"(token: No token, identifier: No identifier, message: No message)",
 		(&jwterrors.Error{Reason: jwterrors.Paused}).String())
 }

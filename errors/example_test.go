@@ -124,10 +124,10 @@ func ExampleFromResponse() {
 	// Output: 401 AUTH_TOKEN_INVALIDATED refresh
 }
 
-func ExampleReader_FromResponse() {
+func ExampleCodes_FromResponse() {
 	resp := response(401, "application/json", `{"code":"InvalidJwtPayload"}`)
-	reader := jwterrors.Reader{Codes: map[string]jwterrors.Reason{"InvalidJwtPayload": jwterrors.TokenPayloadInvalid}}
-	fmt.Println(reader.FromResponse(resp).Reason)
+	codes := jwterrors.Codes{"InvalidJwtPayload": jwterrors.TokenPayloadInvalid}
+	fmt.Println(codes.FromResponse(resp).Reason)
 	// Output: AUTH_TOKEN_PAYLOAD_INVALID
 }
 

@@ -11,41 +11,33 @@ import (
 	"time"
 )
 
-// A Reader reads the reason of a refusal from a response. The zero value
-// understands this package's own answers, RFC 6749, RFC 6750, RFC 9449 and RFC
-// 9470.
-type Reader struct {
-	// Codes maps a foreign server's own codes, found in the members "reason",
-	// "code" or "error" of a JSON body or in the challenge, to reasons. It is
-	// asked first.
-	Codes map[string]Reason
+// Codes are a foreign server's own codes, found in the members "reason", "code" or
+// "error" of a JSON body or in the challenge, and the reasons that they stand for.
+// They come before all others. Nil has none.
+type Codes map[string]Reason
 
-	// MaxBody limits how many bytes of the body are looked at. Zero means
-	// 16384. A body that is longer is not understood.
-	MaxBody int
-}
-
-// FromResponse is Reader{}.FromResponse.
+// FromResponse is [Codes.FromResponse] without codes of one's own. It understands
+// this package's answers, RFC 6749, RFC 6750, RFC 9449 and RFC 9470.
 func FromResponse(resp *http.Response) *Error {
-	return Reader{}.FromResponse(resp)
+	return Codes(nil).FromResponse(resp)
 }
 
 // FromResponse returns why resp refuses its request, or nil when it does not:
 // when its status is below 400, or when it is another failure than 401 and
 // names no reason. The challenge is read first and then, when it says nothing
-// exact, a JSON body of a bounded length. Body remains readable from its start.
+// exact, a JSON body of up to 16384 bytes. Body remains readable from its start.
 //
 // A 401 without any code is a TokenGenericError with an empty Code, or a
 // TokenMissing when the challenge is a bare Bearer or DPoP and the request is known
 // to have carried no Authorization. English text is never interpreted.
-func (rd Reader) FromResponse(resp *http.Response) *Error {
+func (codes Codes) FromResponse(resp *http.Response) *Error {
 	if resp == nil || resp.StatusCode < 400 {
 		return nil
 	}
 	e := &Error{Status: resp.StatusCode}
-	best := rd.fromChallenges(e, resp)
+	best := codes.fromChallenges(e, resp)
 	if best < exact {
-		if b := rd.fromBody(e, resp); b > best {
+		if b := codes.fromBody(e, resp); b > best {
 			best = b
 		}
 	}
@@ -71,8 +63,8 @@ const (
 )
 
 // reasonOf interprets a code. The quality is 0 when the code means nothing.
-func (rd Reader) reasonOf(code string) (Reason, int) {
-	if r, ok := rd.Codes[code]; ok {
+func (codes Codes) reasonOf(code string) (Reason, int) {
+	if r, ok := codes[code]; ok {
 		return r, exact
 	}
 	if r, ok := oauthReasons[code]; ok {
@@ -87,7 +79,7 @@ func (rd Reader) reasonOf(code string) (Reason, int) {
 // maxChallenge limits how much of the challenges is read, in bytes.
 const maxChallenge = 16 << 10
 
-func (rd Reader) fromChallenges(e *Error, resp *http.Response) (best int) {
+func (codes Codes) fromChallenges(e *Error, resp *http.Response) (best int) {
 	for _, c := range parseChallenges(resp.Header.Values("WWW-Authenticate")) {
 		scheme := strings.ToLower(c.scheme)
 		if scheme != "bearer" && scheme != "dpop" {
@@ -96,7 +88,7 @@ func (rd Reader) fromChallenges(e *Error, resp *http.Response) (best int) {
 		code, r, q := "", Reason(""), 0
 		for _, name := range []string{"reason", "error"} {
 			if value, ok := c.params[name]; ok {
-				if got, quality := rd.reasonOf(value); quality > q {
+				if got, quality := codes.reasonOf(value); quality > q {
 					code, r, q = value, got, quality
 				}
 			}
@@ -123,22 +115,21 @@ func withoutToken(r *http.Request) bool {
 	return r != nil && r.Header.Get("Authorization") == ""
 }
 
-func (rd Reader) fromBody(e *Error, resp *http.Response) int {
+// maxBody is the length of the longest body that is understood, in bytes.
+const maxBody = 16 << 10
+
+func (codes Codes) fromBody(e *Error, resp *http.Response) int {
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.Body == nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
 		return 0
 	}
-	limit := rd.MaxBody
-	if limit <= 0 {
-		limit = 16 << 10
-	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	rest := io.Reader(resp.Body)
 	if err != nil {
 		rest = failed{err}
 	}
 	resp.Body = &peeked{io.MultiReader(bytes.NewReader(data), rest), resp.Body}
-	if err != nil || len(data) > limit {
+	if err != nil || len(data) > maxBody {
 		return 0
 	}
 	var members map[string]any
@@ -148,7 +139,7 @@ func (rd Reader) fromBody(e *Error, resp *http.Response) int {
 	best := 0
 	for _, name := range []string{"reason", "code", "error"} {
 		code, _ := members[name].(string)
-		if r, q := rd.reasonOf(code); code != "" && q > best {
+		if r, q := codes.reasonOf(code); code != "" && q > best {
 			best = q
 			e.Reason, e.Code = r, code
 		}

@@ -13,7 +13,7 @@ type Reason string
 const (
 	TokenMissing               Reason = "AUTH_TOKEN_MISSING"               // the request carried no token
 	TokenFormatInvalid         Reason = "AUTH_TOKEN_FORMAT_INVALID"        // not three base64url parts
-	TokenPayloadInvalid        Reason = "AUTH_TOKEN_PAYLOAD_INVALID"       // the claims cannot be read
+	TokenPayloadInvalid        Reason = "AUTH_TOKEN_PAYLOAD_INVALID"       // the claims cannot be used
 	TokenSignatureInvalid      Reason = "AUTH_TOKEN_SIGNATURE_INVALID"     // forged, altered, or an algorithm that is not allowed
 	TokenExpired               Reason = "AUTH_TOKEN_EXPIRED"               // exp has passed
 	TokenExpirationInvalid     Reason = "AUTH_TOKEN_EXPIRATION_INVALID"    // valid for longer than allowed
@@ -30,7 +30,7 @@ const (
 	RequestInvalid             Reason = "AUTH_REQUEST_INVALID"             // malformed request, for example two tokens
 	ScopeInsufficient          Reason = "AUTH_SCOPE_INSUFFICIENT"          // the token lacks a permission
 	AuthenticationInsufficient Reason = "AUTH_AUTHENTICATION_INSUFFICIENT" // a stronger or fresher login is needed (RFC 9470)
-	ProofInvalid               Reason = "AUTH_PROOF_INVALID"               // the DPoP proof is wrong (RFC 9449)
+	ProofInvalid               Reason = "AUTH_PROOF_INVALID"               // possession is not proved (RFC 9449, RFC 8705)
 	ProofNonceRequired         Reason = "AUTH_PROOF_NONCE_REQUIRED"        // the DPoP proof needs the server's nonce
 	KeysUnavailable            Reason = "AUTH_KEYS_UNAVAILABLE"            // the issuer's keys cannot be had now
 	StoreUnavailable           Reason = "AUTH_STORE_UNAVAILABLE"           // a store cannot answer now
@@ -96,7 +96,7 @@ var catalogue = []entry{
 	{ProofInvalid, 401, 400, "invalid_dpop_proof", ActionNone, "The proof of possession is not valid."},
 	{ProofNonceRequired, 401, 400, "use_dpop_nonce", ActionRetry, "The proof of possession must carry the nonce of the server."},
 	{KeysUnavailable, 503, 0, "temporarily_unavailable", ActionRetry, "The keys to verify the token cannot be had at the moment."},
-	{StoreUnavailable, 503, 0, "temporarily_unavailable", ActionRetry, "The session store cannot answer at the moment."},
+	{StoreUnavailable, 503, 0, "temporarily_unavailable", ActionRetry, "A store cannot answer at the moment."},
 	{CredentialsInvalid, 401, 0, "invalid_grant", ActionLogin, "The user name or the password is not right."},
 	{UserExists, 409, 0, "", ActionNone, "A user with that name exists already."},
 	{RateLimited, 429, 0, "temporarily_unavailable", ActionRetry, "Too many attempts."},
@@ -110,7 +110,7 @@ var catalogue = []entry{
 	{RefreshTokenReused, 401, 400, "invalid_grant", ActionLogin, "The refresh token was used before; the session has been ended."},
 	{SessionRevoked, 401, 400, "invalid_grant", ActionLogin, "The session has been ended."},
 	{RefreshUnavailable, 0, 0, "", ActionRetry, "No new token can be had at the moment."},
-	{Paused, 0, 0, "", ActionNone, "Requests wait for a new token or a new session."},
+	{Paused, 0, 0, "", ActionNone, "Nothing is sent before there is a new token or a new session."},
 	{LoggedOut, 0, 0, "", ActionLogin, "There is no session."},
 	{HostNotAllowed, 0, 0, "", ActionNone, "No token is sent to this host."},
 }
@@ -158,8 +158,9 @@ func (r Reason) Is(target error) bool {
 }
 
 // Status returns the HTTP status of an answer that gives this reason. Reasons
-// that are said on the client's side only (TokenNull, RefreshUnavailable,
-// Paused, LoggedOut, HostNotAllowed) have none: Status returns 0.
+// that are said on the client's side only (TokenNull, RefreshUnavailable, Paused,
+// LoggedOut, HostNotAllowed) and the empty one have none: Status returns 0. A Responder
+// that is given such a one answers with 503 for RefreshUnavailable, else with 502.
 func (r Reason) Status() int {
 	if r == "" {
 		return 0

@@ -232,7 +232,7 @@ func TestReadingForeignAnswers(t *testing.T) {
 		{"a challenge cut in its quotes", response(401, js, ``, `Bearer error="invalid_tok`), jwterrors.TokenGenericError, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := jwterrors.Reader{Codes: codes}.FromResponse(c.resp)
+			got := jwterrors.Codes(codes).FromResponse(c.resp)
 			if c.want == "" {
 				require.Nil(t, got)
 				return

@@ -458,7 +458,10 @@ func TestACodeThatIsRefused(t *testing.T) { // RFC 6749, Section 4.1.3; RFC 9700
 	f.pass(time.Minute)
 	r := f.form("/token", app, exchange(late, callback, verifier))
 	assert.Equal(t, jwterrors.GrantInvalid, r.reason, "it has expired")
-	brisk := newFixture(t, func(c *issuer.Config) { withOAuth(c); c.AccessTTL, c.Grace, c.IdleTTL = 10*time.Second, time.Second, 30*time.Second })
+	brisk := newFixture(t, func(c *issuer.Config) {
+		withOAuth(c)
+		c.AccessTTL, c.Grace, c.IdleTTL = 10*time.Second, time.Second, 30*time.Second
+	})
 	late = brisk.code(nil)
 	brisk.pass(30 * time.Second)
 	assert.Equal(t, jwterrors.GrantInvalid, brisk.form("/token", app, exchange(late, callback, verifier)).reason, "a session would be idle for too long by now")

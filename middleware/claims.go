@@ -44,13 +44,6 @@ func (c *Claims) HasScope(scope string) bool {
 	return scope != "" && slices.Contains(c.Scopes, scope)
 }
 
-// IsMachine reports whether the token speaks for a client and not for a user: its
-// subject is the client itself (RFC 9068, Section 2.2). A token without subject
-// or without client does not.
-func (c *Claims) IsMachine() bool {
-	return c.Subject != "" && c.Subject == c.ClientID
-}
-
 // Decode stores all claims of the token in the value that v points to, as
 // json.Unmarshal does. Names of the outermost object are unambiguous: a token
 // with two that differ by case alone does not get this far. It fails for Claims

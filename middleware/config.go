@@ -205,9 +205,10 @@ type Config struct {
 	// error is a *jwterrors.Error; its cause is not for the client.
 	Respond func(w http.ResponseWriter, r *http.Request, err error)
 
-	// Logger is told of each refused request: at the level Warn if the reason
-	// is ours (AUTH_KEYS_UNAVAILABLE, AUTH_STORE_UNAVAILABLE), at the level
-	// Info otherwise. Nil means that nobody is.
+	// Logger is told of each request that Handler, Optional or a guard refuses, or
+	// Observe would: at the level Warn if the reason is ours (AUTH_KEYS_UNAVAILABLE,
+	// AUTH_STORE_UNAVAILABLE), at the level Info otherwise. Check and Verify tell it
+	// nothing. Nil means that nobody is told.
 	Logger *slog.Logger
 
 	// Observer is told of each decision, for metrics. Nil means that nobody is,

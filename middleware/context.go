@@ -2,7 +2,7 @@ package middleware
 
 import "context"
 
-// FromContext returns the claims that Handler or Optional verified, and whether
+// FromContext returns the claims that Handler, Optional or Observe verified, and whether
 // there were any. The claims belong to the request: its handlers share them.
 func FromContext(ctx context.Context) (*Claims, bool) {
 	if c, ok := ctx.Value(contextKey{}).(*authContext); ok && c.claims != nil {

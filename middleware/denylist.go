@@ -63,7 +63,9 @@ func NewDenylist(options DenylistOptions) *Denylist {
 
 // DenySession denies all tokens of the session sid ("sid") until the given time,
 // when the last of them will have expired. A list that is full says so with an
-// error of the reason AUTH_STORE_UNAVAILABLE; nothing was denied then.
+// error of the reason AUTH_STORE_UNAVAILABLE; nothing was denied then. An empty sid is
+// an error, and a time more than 5 minutes ago denies nothing, since what it would
+// concern has expired.
 func (d *Denylist) DenySession(ctx context.Context, sid string, until time.Time) error {
 	return d.deny(&d.sessions, sid, time.Time{}, until)
 }

@@ -18,7 +18,7 @@ import (
 // DPoP says which proofs of possession are accepted (RFC 9449): small JWTs, in the
 // header field DPoP, which a client signs for one request each, with the key that
 // its token is bound to. Such tokens come as "Authorization: DPoP", and in no other
-// way. PublicURL is required.
+// way. PublicURL is required, or else InsecureAnyHost.
 //
 // A proof passes once. So a request is looked at once: behind Handler, ask
 // [FromContext], and not Check again.
@@ -51,7 +51,7 @@ type DPoP struct {
 
 	// NonceSecret makes the nonces, of 32 bytes or more. Processes that serve the
 	// same clients need the same one. Nil means a random one.
-	NonceSecret []byte
+	NonceSecret []byte `json:"-"`
 
 	// PublicURL is the URL that "/" has for clients, without a query: that of the
 	// proxy in front, if there is one. A proof names the URL of its request, which

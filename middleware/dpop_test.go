@@ -829,7 +829,7 @@ func TestPrintingShowsNoSecretOfNonces(t *testing.T) {
 	d := middleware.DPoP{PublicURL: publicURL, RequireNonce: true, NonceSecret: secret}
 	auth := newAuth(t, func(c *middleware.Config) { c.DPoP = &d })
 	var log bytes.Buffer
-	for _, v := range []any{d, &d, middleware.Config{DPoP: &d}, auth} {
+	for _, v := range []any{d, &d, middleware.Config{DPoP: &d}, struct{ DPoP *middleware.DPoP }{&d}, auth} {
 		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "v", v)
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", v)
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {

@@ -225,13 +225,6 @@ func ExampleClaims_HasScope() {
 	// Output: true false
 }
 
-func ExampleClaims_IsMachine() {
-	user := &middleware.Claims{Subject: "alice", ClientID: "app"}
-	machine := &middleware.Claims{Subject: "nightly-report", ClientID: "nightly-report"}
-	fmt.Println(user.IsMachine(), machine.IsMachine())
-	// Output: false true
-}
-
 // Without "jti", a token could not be denied by itself.
 func ExampleConfig_requiredClaims() {
 	auth, err := middleware.New(middleware.Config{

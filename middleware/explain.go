@@ -43,23 +43,13 @@ type Explanation struct {
 // An ExplainedCheck is one check of a token.
 type ExplainedCheck struct {
 	Name       string           `json:"name"`
-	Verdict    Verdict          `json:"verdict"`
+	Verdict    string           `json:"verdict"`          // "passed", "failed" or "not checked"
 	Reason     jwterrors.Reason `json:"reason,omitempty"` // what this check alone refuses the token with
 	Expected   string           `json:"expected,omitempty"`
 	Found      string           `json:"found,omitempty"`
 	Unverified bool             `json:"unverified,omitempty"` // what was found is the word of a token whose signature is not verified
 	Note       string           `json:"note,omitempty"`       // why it was not checked
 }
-
-// A Verdict is what became of one check.
-type Verdict string
-
-// The verdicts.
-const (
-	Passed     Verdict = "passed"
-	Failed     Verdict = "failed"
-	NotChecked Verdict = "not checked" // it is switched off, or what it needs is missing
-)
 
 // An ExplainedValue is a header parameter or a claim. A value that has not the
 // type it should is shown as JSON.
@@ -160,15 +150,15 @@ func (x *explaining) skip(why string, names ...string) {
 }
 
 func passed(name, expected, found string) ExplainedCheck {
-	return ExplainedCheck{Name: name, Verdict: Passed, Expected: expected, Found: found}
+	return ExplainedCheck{Name: name, Verdict: "passed", Expected: expected, Found: found}
 }
 
 func failed(name string, reason jwterrors.Reason, expected, found string) ExplainedCheck {
-	return ExplainedCheck{Name: name, Verdict: Failed, Reason: reason, Expected: expected, Found: found}
+	return ExplainedCheck{Name: name, Verdict: "failed", Reason: reason, Expected: expected, Found: found}
 }
 
 func skipped(name, why string) ExplainedCheck {
-	return ExplainedCheck{Name: name, Verdict: NotChecked, Note: why}
+	return ExplainedCheck{Name: name, Verdict: "not checked", Note: why}
 }
 
 // judged is passed or failed.

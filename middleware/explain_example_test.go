@@ -44,7 +44,7 @@ func ExampleMiddleware_Explain() {
 	e := explainAuth().Explain(context.Background(), staleToken())
 	fmt.Println(e.Reason)
 	for _, c := range e.Checks {
-		if c.Verdict == middleware.Failed {
+		if c.Verdict == "failed" {
 			fmt.Printf("%s: expected %s, found %s\n", c.Name, c.Expected, c.Found)
 		}
 	}

@@ -36,11 +36,11 @@ func agree(t testing.TB, auth *middleware.Middleware, token string) *middleware.
 	var first jwterrors.Reason
 	for _, c := range e.Checks {
 		names = append(names, c.Name)
-		if c.Verdict == middleware.Failed && first == "" {
+		if c.Verdict == "failed" && first == "" {
 			first = c.Reason
 		}
-		assert.Equal(t, c.Verdict == middleware.Failed, c.Reason != "", "%+v", c)
-		assert.Equal(t, c.Verdict == middleware.NotChecked, c.Note != "", "%+v", c)
+		assert.Equal(t, c.Verdict == "failed", c.Reason != "", "%+v", c)
+		assert.Equal(t, c.Verdict == "not checked", c.Note != "", "%+v", c)
 	}
 	assert.Equal(t, e.Reason, first, "the first check that failed decides\n%s", e)
 	if len(names) > 0 && names[0] == "middleware" {
@@ -82,7 +82,7 @@ func check(t testing.TB, e *middleware.Explanation, name string) middleware.Expl
 func failedChecks(e *middleware.Explanation) []string {
 	var names []string
 	for _, c := range e.Checks {
-		if c.Verdict == middleware.Failed {
+		if c.Verdict == "failed" {
 			names = append(names, c.Name)
 		}
 	}
@@ -292,12 +292,12 @@ func TestExplainMarksWhatIsNotVerified(t *testing.T) {
 func TestExplainDoesNotGuess(t *testing.T) {
 	for _, header := range []object{hsHeader.with("b64", false), hsHeader.with("alg", "none"), hsHeader.with("kid", "\x00")} {
 		e := agree(t, newAuth(t), hs(header, claims()))
-		assert.Equal(t, middleware.NotChecked, check(t, e, "key").Verdict, header)
-		assert.Equal(t, middleware.NotChecked, check(t, e, "signature").Verdict, header)
+		assert.Equal(t, "not checked", check(t, e, "key").Verdict, header)
+		assert.Equal(t, "not checked", check(t, e, "signature").Verdict, header)
 		assert.False(t, e.Verified)
 	}
 	e := agree(t, newAuth(t), hs(hsHeader.with("typ", "dpop+jwt"), claims()))
-	assert.Equal(t, middleware.Passed, check(t, e, "signature").Verdict, "the type does not matter for it")
+	assert.Equal(t, "passed", check(t, e, "signature").Verdict, "the type does not matter for it")
 }
 
 // A token of an issuer that is not known is not measured by another's measure.
@@ -310,9 +310,9 @@ func TestExplainWithoutAnIssuer(t *testing.T) {
 	}), good())
 	for _, name := range []string{"key", "signature", "issuer", "audience"} {
 		c := check(t, e, name)
-		assert.Equal(t, []string{"not checked", "the issuer is not known"}, []string{string(c.Verdict), c.Note}, name)
+		assert.Equal(t, []string{"not checked", "the issuer is not known"}, []string{c.Verdict, c.Note}, name)
 	}
-	assert.Equal(t, middleware.Passed, check(t, e, "expiry").Verdict)
+	assert.Equal(t, "passed", check(t, e, "expiry").Verdict)
 }
 
 // Hooks are asked about no claims that anybody can have written, and Validate
@@ -587,7 +587,7 @@ func TestExplainShowsWhereIssuersDiffer(t *testing.T) {
 func TestExplainDoesNotReadALongToken(t *testing.T) {
 	auth, dots := newAuth(t), strings.Repeat(".", 1<<20)
 	e := agree(t, auth, dots)
-	assert.Equal(t, middleware.NotChecked, check(t, e, "format").Verdict)
+	assert.Equal(t, "not checked", check(t, e, "format").Verdict)
 	assert.Equal(t, "1048576 bytes", check(t, e, "length").Found)
 	assert.Less(t, testing.AllocsPerRun(10, func() { auth.Explain(t.Context(), dots) }), 100.0)
 }

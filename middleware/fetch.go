@@ -68,7 +68,7 @@ func (s *jwks) fetch(last *jwksState) (fetched, error) {
 		got.set, got.document, got.etag = last.set, last.document, last.etag
 		return got, nil
 	}
-	if got.set, err = parseKeySet([]byte(document), s.options.MaxKeys, s.options.RSAAlgorithm); err != nil {
+	if got.set, err = parseKeySet([]byte(document), s.options.RSAAlgorithm); err != nil {
 		return fetched{}, fmt.Errorf("GET from %s: %w", host(where), err)
 	}
 	return got, nil

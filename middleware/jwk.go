@@ -17,11 +17,14 @@ import (
 // a set is, which of its keys count, and when it is fetched is decided here and
 // in jwks.go.
 
+// maxKeys is how many keys a set has at most.
+const maxKeys = 256
+
 // parseKeySet reads a JWK Set (RFC 7517, Section 5). Keys that are of no use
 // here are left out, as Section 5 asks: symmetric and private ones, those for
 // encryption, those of a kind, size or algorithm that is not known. A set of
-// more than most keys, and one of which nothing is left, is an error.
-func parseKeySet(document []byte, most int, rsaAlgorithm string) (*keySet, error) {
+// more than maxKeys, and one of which nothing is left, is an error.
+func parseKeySet(document []byte, rsaAlgorithm string) (*keySet, error) {
 	members, err := jws.Members(document)
 	if err != nil {
 		return nil, errors.New("the document is not a JSON object")
@@ -30,8 +33,8 @@ func parseKeySet(document []byte, most int, rsaAlgorithm string) (*keySet, error
 	if json.Unmarshal(members["keys"], &entries) != nil {
 		return nil, errors.New(`the document has no array "keys"`)
 	}
-	if len(entries) > most {
-		return nil, fmt.Errorf("the set has %d keys, more than the limit of %d", len(entries), most)
+	if len(entries) > maxKeys {
+		return nil, fmt.Errorf("the set has %d keys, more than the limit of %d", len(entries), maxKeys)
 	}
 	var keys []*key
 	var last error

@@ -37,18 +37,15 @@ type JWKSOptions struct {
 
 	// MaxStale is the age at which the set is not used any more. Until then, an
 	// endpoint that cannot be reached, or answers something else than a set,
-	// changes nothing. Zero means 6 hours.
+	// changes nothing. It is longer than RefreshAfter. Zero means 6 hours.
 	MaxStale time.Duration
 
-	// MissStep is the shortest time between two fetches that are made because
+	// MissInterval is the shortest time between two fetches that are made because
 	// tokens name keys that are not in the set. Zero means 5 seconds.
-	MissStep time.Duration
+	MissInterval time.Duration
 
 	// MaxBytes limits the length of the document, in bytes. Zero means 524288.
 	MaxBytes int64
-
-	// MaxKeys limits the number of keys in the set. Zero means 256.
-	MaxKeys int
 
 	// RSAAlgorithm is the algorithm of RSA keys that do not name theirs in
 	// "alg". Empty means RS256.
@@ -62,10 +59,7 @@ type JWKSOptions struct {
 	Logger *slog.Logger
 }
 
-const (
-	defaultMaxBytes = 512 << 10
-	defaultMaxKeys  = 256
-)
+const defaultMaxBytes = 512 << 10
 
 // JWKS returns a source that fetches the JWK Set (RFC 7517, Section 5) of an
 // issuer from a URL, with the algorithms of [PublicKeys]. Nothing is fetched
@@ -73,13 +67,13 @@ const (
 //
 // Of a set count the public keys for signatures, with RSA keys of 2048 to 8192
 // bits. A key is for the algorithm that its "alg" names, or else for that of its
-// curve (EdDSA for Ed25519), or RSAAlgorithm. Other keys are left out, and a set of which nothing is
-// left is treated like a failed fetch.
+// curve (EdDSA for Ed25519), or RSAAlgorithm. Other keys are left out. A set of which nothing is
+// left, and one of more than 256 keys, is treated like a failed fetch.
 //
 // A token is verified with the key that its "kid" names. One without a kid is
 // accepted only when a single key of the set is for its algorithm. A kid that is
 // not in the set causes a fetch, one for all requests that wait for it, and no
-// more than one in MissStep; a kid that was not found is not asked for again at
+// more than one in MissInterval; a kid that was not found is not asked for again at
 // once. Requests never wait for a fetch that is not due: beyond the limit,
 // unknown keys are answered with AUTH_TOKEN_KEY_UNKNOWN, and while the endpoint
 // is failing with AUTH_KEYS_UNAVAILABLE. Requests with known keys do not wait at
@@ -158,7 +152,7 @@ func (s *jwks) configure(rawURL string) error {
 		{"Timeout", &o.Timeout, 5 * time.Second},
 		{"RefreshAfter", &o.RefreshAfter, 15 * time.Minute},
 		{"MaxStale", &o.MaxStale, 6 * time.Hour},
-		{"MissStep", &o.MissStep, 5 * time.Second},
+		{"MissInterval", &o.MissInterval, 5 * time.Second},
 	} {
 		if *d.value < 0 {
 			mistake("%s is negative", d.name)
@@ -168,11 +162,10 @@ func (s *jwks) configure(rawURL string) error {
 	if o.MaxStale <= o.RefreshAfter {
 		mistake("MaxStale, %v, is not longer than RefreshAfter, %v", o.MaxStale, o.RefreshAfter)
 	}
-	if o.MaxBytes < 0 || o.MaxKeys < 0 {
-		mistake("MaxBytes or MaxKeys is negative")
+	if o.MaxBytes < 0 {
+		mistake("MaxBytes is negative")
 	}
 	o.MaxBytes = cmp.Or(o.MaxBytes, defaultMaxBytes)
-	o.MaxKeys = cmp.Or(o.MaxKeys, defaultMaxKeys)
 	o.RSAAlgorithm = cmp.Or(o.RSAAlgorithm, "RS256")
 	if _, err := jwa.Choose(o.RSAAlgorithm, jwa.RSA...); err != nil {
 		mistake("RSAAlgorithm: %w", err)
@@ -290,7 +283,7 @@ func (s *jwks) decide(now time.Time, kid string) (set *keySet, f *flight, own bo
 	case miss && now.Before(s.missAt):
 		return state.set, nil, false, nil
 	case miss:
-		s.missAt = now.Add(s.options.MissStep)
+		s.missAt = now.Add(s.options.MissInterval)
 		return nil, s.start(now, kid), true, nil
 	default:
 		return nil, s.start(now, kid), true, nil
@@ -374,5 +367,5 @@ func (s *jwks) remember(kid string, now time.Time) {
 			clear(s.absent)
 		}
 	}
-	s.absent[kid] = now.Add(4 * s.options.MissStep)
+	s.absent[kid] = now.Add(4 * s.options.MissInterval)
 }

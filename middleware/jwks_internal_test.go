@@ -12,7 +12,7 @@ import (
 func TestTheNamesThatAreAbsent(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	s := &jwks{absent: map[string]time.Time{}}
-	s.options.MissStep = time.Second
+	s.options.MissInterval = time.Second
 	for n := range maxAbsent - 1 {
 		s.remember(strconv.Itoa(n), now)
 	}

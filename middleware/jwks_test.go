@@ -500,7 +500,7 @@ func TestAFailureIsNotCountedAsAMiss(t *testing.T) {
 		a, b := newNamed("a"), newNamed("b")
 		e := &endpoint{}
 		e.publish(a.jwk())
-		auth := withKeys(t, e.keys(func(o *middleware.JWKSOptions) { o.MissStep = time.Hour }))
+		auth := withKeys(t, e.keys(func(o *middleware.JWKSOptions) { o.MissInterval = time.Hour }))
 		require.NoError(t, verify(auth, a.token()))
 		e.fail(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 		unavailable(t, verify(auth, b.token()))

@@ -75,7 +75,7 @@ func (s *localJWKS) current() *localState {
 		return last
 	}
 	next := &localState{seen: string(document)}
-	if next.set, next.err = parseKeySet([]byte(next.seen), defaultMaxKeys, "RS256"); next.err != nil && last != nil {
+	if next.set, next.err = parseKeySet([]byte(next.seen), "RS256"); next.err != nil && last != nil {
 		next.set = last.set
 	}
 	s.state.Store(next)

@@ -47,10 +47,10 @@ type Middleware struct {
 //
 // The token is taken from the Authorization header (RFC 6750, Section 2.1, and RFC
 // 9449, Section 7.1 where [Config].DPoP is set), and from where else Config allows.
-// A proof of possession is used up. The nonce that a client needs for the next one
-// is in the error's Nonce, and one that is about to end is not told. A request without one is refused with
-// AUTH_TOKEN_MISSING, one that could be read as having several with
-// AUTH_REQUEST_INVALID.
+// A request without a token is refused with AUTH_TOKEN_MISSING, one that could be read
+// as having several with AUTH_REQUEST_INVALID. A proof of possession is used up; the
+// nonce that a client needs for the next one is in the error's Nonce, and one that is
+// about to end is not told.
 func (m *Middleware) Check(r *http.Request) (*Claims, error) {
 	if !m.made() {
 		return nil, errZero()

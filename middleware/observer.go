@@ -35,8 +35,8 @@ type Outcome struct {
 	// caller's own checks. It is zero for the refusal of a guard.
 	Duration time.Duration
 
-	// Remembered tells of an accepted token that it was in the cache.
-	Remembered bool
+	// Cached tells of an accepted token that it was in the cache.
+	Cached bool
 }
 
 // checkAndTell is check, and tells the Observer.
@@ -65,7 +65,7 @@ func (m *Middleware) verifyAndTell(ctx context.Context, token string) (*record, 
 // tell tells the Observer of a decision that began at that time.
 func (m *Middleware) tell(ctx context.Context, began time.Time, r *record, err error) {
 	m.observer.Checked(ctx, Outcome{
-		Reason: jwterrors.ReasonOf(err), Duration: time.Since(began), Remembered: err == nil && r.remembered,
+		Reason: jwterrors.ReasonOf(err), Duration: time.Since(began), Cached: err == nil && r.remembered,
 	})
 }
 

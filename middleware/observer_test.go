@@ -136,11 +136,11 @@ func TestWhatTheObserverIsTold(t *testing.T) {
 			require.NoError(t, err)
 		}
 		assert.Equal(t, middleware.Outcome{Duration: time.Second}, o.outcomes[0])
-		assert.Equal(t, middleware.Outcome{Duration: time.Second, Remembered: true}, last())
+		assert.Equal(t, middleware.Outcome{Duration: time.Second, Cached: true}, last())
 		wait = 0
 		_, err := auth.Verify(ctx, token)
 		require.NoError(t, err)
-		assert.Equal(t, middleware.Outcome{Remembered: true}, last())
+		assert.Equal(t, middleware.Outcome{Cached: true}, last())
 
 		now = now.Add(time.Hour)
 		_, err = auth.Check(r)

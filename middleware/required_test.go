@@ -51,27 +51,3 @@ func TestRequiredClaimsAreCopied(t *testing.T) {
 	names[0] = "tenant"
 	require.NoError(t, verify(auth, good()))
 }
-
-func TestIsMachine(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		payload object
-		want    bool
-	}{
-		{"a user", claims(), false},
-		{"a client", claims().with("sub", "app"), true},
-		{"a client in other case", claims().with("sub", "App"), false},
-		{"a client by azp", claims().with("client_id", nil).with("azp", "app").with("sub", "app"), true},
-		{"a client other than the one by azp", claims().with("azp", "alice"), false},
-		{"no subject", claims().with("sub", nil), false},
-		{"no client", claims().with("client_id", nil), false},
-		{"neither", claims().with("sub", nil).with("client_id", nil), false},
-		{"both empty", claims().with("sub", "").with("client_id", ""), false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			got, err := newAuth(t).Verify(t.Context(), hs(hsHeader, c.payload))
-			require.NoError(t, err)
-			require.Equal(t, c.want, got.IsMachine())
-		})
-	}
-}

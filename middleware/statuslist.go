@@ -35,7 +35,7 @@ type StatusListOptions struct {
 	RefreshAfter time.Duration
 
 	// MaxStale is the age at which the list is not used any more, if it has not
-	// expired ("exp") before. Until then, an endpoint that cannot be reached, or
+	// expired ("exp") before: longer than RefreshAfter. Until then, an endpoint that cannot be reached, or
 	// answers something else than a list, changes nothing. Zero means 15 minutes.
 	MaxStale time.Duration
 
@@ -58,9 +58,6 @@ type StatusListOptions struct {
 
 	// Logger is told of each failed fetch. Nil means that nobody is.
 	Logger *slog.Logger
-
-	// Now returns the time, for Age. Nil means time.Now.
-	Now func() time.Time
 }
 
 // A StatusList is the list in which an issuer publishes which of its tokens are
@@ -86,7 +83,7 @@ type StatusList struct {
 type statusState struct {
 	statuses
 	etag      string    // "" for none
-	fetchedAt time.Time // when the fetch began that brought or confirmed it
+	fetchedAt time.Time // when the fetch began that brought or confirmed it, by time.Now
 	refreshAt time.Time // the earliest time for the next one
 	waitAt    time.Time // when a token waits for it
 	staleAt   time.Time // when it is not used any more
@@ -102,7 +99,9 @@ type statusState struct {
 // all of them. Without a list that can be used, tokens are refused with
 // AUTH_STORE_UNAVAILABLE. A status other than 0 (VALID) refuses a token with
 // AUTH_TOKEN_INVALIDATED: 1 (INVALID), 2 (SUSPENDED), and those that have no meaning
-// here. A list that was signed before the one that is there changes nothing.
+// here. A token without "status", or with an entry that is not in the list, is refused
+// with AUTH_TOKEN_PAYLOAD_INVALID. A list that was signed before the one that is there
+// changes nothing.
 func NewStatusList(rawURL string, keys KeySource, options StatusListOptions) *StatusList {
 	s := &StatusList{options: options, url: rawURL, keys: keys}
 	s.err = s.configure()
@@ -144,9 +143,6 @@ func (s *StatusList) configure() error {
 	} else if err := s.keys.check(); err != nil {
 		mistake("the keys: %w", err)
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	s.getter = getter{newClient(o.Client), o.MaxBytes}
 	return errors.Join(mistakes...)
 }
@@ -171,7 +167,7 @@ func (s *StatusList) Age() (time.Duration, bool) {
 	if state == nil {
 		return 0, false
 	}
-	return max(0, s.options.Now().Sub(state.fetchedAt)), true
+	return time.Since(state.fetchedAt), true
 }
 
 // current returns the list for a token that is verified now, or nil where it passes
@@ -275,7 +271,7 @@ func (s *StatusList) fetch(now time.Time, last *statusState) (*statusState, erro
 	if err != nil {
 		return nil, err
 	}
-	next := &statusState{fetchedAt: now}
+	next := &statusState{fetchedAt: began}
 	if resp.StatusCode == http.StatusNotModified {
 		next.statuses, next.etag = last.statuses, last.etag
 	} else {

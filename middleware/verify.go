@@ -22,8 +22,8 @@ import (
 // type, key name, extensions); key; signature; payload; lifetime, expiry, start,
 // issue; issuer, audience; possession; user key; revocation; the caller's own check.
 // Nothing that a token says is believed before its signature. A token that is bound
-// to a key or a certificate ("cnf") is refused with AUTH_PROOF_INVALID: there is no
-// request that could prove who sent it.
+// to a key or a certificate ("cnf") is refused with AUTH_PROOF_INVALID, and so is every
+// token where DPoP.Required is set: there is no request that could prove who sent it.
 func (m *Middleware) Verify(ctx context.Context, token string) (*Claims, error) {
 	if !m.made() {
 		return nil, errZero()

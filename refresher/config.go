@@ -149,11 +149,12 @@ type Config struct {
 	Refusals []Refusal
 
 	// Codes maps codes in the answers of foreign servers, the issuer's and the
-	// API's, to reasons. See jwterrors.Reader.
-	Codes map[string]jwterrors.Reason
+	// API's, to reasons. See jwterrors.Codes.
+	Codes jwterrors.Codes
 
 	// Issuer and Audience are what the claims "iss" and "aud" of new tokens
-	// must say, Audience as one of several perhaps. Empty means that they are not looked at. Without PublicKeys
+	// must say; "aud" may name others besides. Empty means that they are not looked
+	// at. Without PublicKeys
 	// this finds mistakes, not forgeries.
 	Issuer, Audience string
 
@@ -230,7 +231,7 @@ func New(config Config) (*Transport, error) {
 	}
 	t := &Transport{
 		base: config.Base, store: config.Store, source: config.Source, onlyOrigins: config.OnlyOrigins, expectContinue: config.ExpectContinue,
-		refusals: slices.Clone(config.Refusals), reader: jwterrors.Reader{Codes: codes(config)},
+		refusals: slices.Clone(config.Refusals), codes: codes(config),
 		window: cmp.Or(config.RefreshWindow, 60*time.Second), skew: cmp.Or(config.Skew, 30*time.Second),
 		maxRetries: cmp.Or(config.MaxRetries, 5), backoff: cmp.Or(config.RetryBackoff, Exponential),
 		retryInterval: cmp.Or(config.RetryInterval, 2*time.Second), maxRetryInterval: cmp.Or(config.MaxRetryInterval, time.Minute),
@@ -271,13 +272,13 @@ func New(config Config) (*Transport, error) {
 	}
 	t.endpoint = &endpoint{
 		requests: config.Requests.withDefaults(), answers: config.Answers.withDefaults(),
-		base: t.base, reader: t.reader, now: t.now, timeout: t.attemptTimeout, clock: new(clock),
+		base: t.base, codes: t.codes, now: t.now, timeout: t.attemptTimeout, clock: new(clock),
 	}
 	if config.DPoP != nil && config.DPoP.key == nil {
 		mistake("DPoP is no key: GenerateDPoPKey, LoadDPoPKey and NewDPoPKey make one")
 	} else if config.DPoP != nil {
-		t.prover = &prover{key: config.DPoP.key, base: t.base, reader: t.reader, now: t.now, clock: t.endpoint.clock}
-		t.endpoint.prover = &prover{key: config.DPoP.key, base: t.base, reader: t.reader, now: t.now, clock: t.endpoint.clock}
+		t.prover = &prover{key: config.DPoP.key, base: t.base, codes: t.codes, now: t.now, clock: t.endpoint.clock}
+		t.endpoint.prover = &prover{key: config.DPoP.key, base: t.base, codes: t.codes, now: t.now, clock: t.endpoint.clock}
 	}
 	if err := errors.Join(t.endpoint.requests.check(), t.endpoint.answers.check()); err != nil {
 		mistake("%w", err)
@@ -397,8 +398,8 @@ func switchedOff[T comparable](value *T, off T) {
 
 // codes returns the codes that are understood: those of config.Codes, and those
 // of its Refusals that nobody else knows.
-func codes(config Config) map[string]jwterrors.Reason {
-	all := make(map[string]jwterrors.Reason)
+func codes(config Config) jwterrors.Codes {
+	all := make(jwterrors.Codes)
 	for _, r := range config.Refusals {
 		if r.Code != "" && !jwterrors.Reason(r.Code).Known() {
 			all[r.Code] = jwterrors.TokenGenericError

@@ -30,7 +30,7 @@ type endpoint struct {
 
 	base    http.RoundTripper
 	prover  *prover // nil: its calls carry no proof
-	reader  jwterrors.Reader
+	codes   jwterrors.Codes
 	now     func() time.Time
 	timeout time.Duration // of one call
 	clock   *clock
@@ -133,7 +133,7 @@ func (p *endpoint) received(what string, data []byte, started time.Time) (Tokens
 // servers refuse with one: an error code that is understood means what it does
 // with a 400.
 func (p *endpoint) refusedWith2xx(what string, data []byte) *jwterrors.Error {
-	said := p.reader.FromResponse(&http.Response{
+	said := p.codes.FromResponse(&http.Response{
 		StatusCode: http.StatusBadRequest, Header: http.Header{"Content-Type": {"application/json"}},
 		Body: io.NopCloser(bytes.NewReader(data)),
 	})
@@ -205,7 +205,7 @@ func (p *endpoint) roundTrip(req *http.Request, data []byte) (*http.Response, er
 
 // refusal returns what an answer other than 2xx means.
 func (p *endpoint) refusal(what string, resp *http.Response) *jwterrors.Error {
-	said := p.reader.FromResponse(resp)
+	said := p.codes.FromResponse(resp)
 	if said == nil {
 		said = &jwterrors.Error{Status: resp.StatusCode, RetryAfter: jwterrors.RetryAfter(resp.Header)}
 	}

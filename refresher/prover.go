@@ -18,11 +18,11 @@ import (
 // A prover sends requests with proofs of one key (RFC 9449), each made for the one
 // try that it goes with.
 type prover struct {
-	key    *dpop.Key
-	base   http.RoundTripper
-	reader jwterrors.Reader
-	now    func() time.Time
-	clock  *clock // the issuer's
+	key   *dpop.Key
+	base  http.RoundTripper
+	codes jwterrors.Codes
+	now   func() time.Time
+	clock *clock // the issuer's
 
 	mu      sync.Mutex
 	servers map[string]server // by origin; no more than maxServers
@@ -170,7 +170,7 @@ func (p *prover) known(origin string) server {
 func (p *prover) learn(origin string, used server, resp *http.Response, sent time.Time) (next server, refused bool) {
 	nonce, reason := nonceOf(resp.Header), jwterrors.Reason("")
 	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusBadRequest {
-		if e := p.reader.FromResponse(resp); e != nil {
+		if e := p.codes.FromResponse(resp); e != nil {
 			reason = e.Reason
 		}
 	}

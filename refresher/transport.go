@@ -29,7 +29,7 @@ type Transport struct {
 	origins     origins
 	onlyOrigins bool
 	refusals    refusals
-	reader      jwterrors.Reader
+	codes       jwterrors.Codes
 
 	window, skew                          time.Duration
 	maxRetries                            int
@@ -248,7 +248,7 @@ func (t *Transport) judge(resp *http.Response, st *state) (said *jwterrors.Error
 		return nil, false
 	}
 	keep(resp)
-	e := t.reader.FromResponse(resp)
+	e := t.codes.FromResponse(resp)
 	if k, ok := resp.Body.(*kept); ok {
 		k.rewind()
 	}

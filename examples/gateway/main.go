@@ -187,7 +187,7 @@ func (w *world) middleware(name, audience string, revocations middleware.Revocat
 // it is.
 func (w *world) orders(rw http.ResponseWriter, r *http.Request) {
 	claims, _ := middleware.FromContext(r.Context())
-	if claims.ClientID != "gateway" || !claims.IsMachine() {
+	if claims.ClientID != "gateway" || claims.Subject != "gateway" {
 		http.Error(rw, "only for the gateway", http.StatusForbidden)
 		return
 	}

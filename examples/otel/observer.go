@@ -62,7 +62,7 @@ func (o *observer) Checked(ctx context.Context, outcome middleware.Outcome) {
 		return // a guard's: it would make the others look quick
 	}
 	seen := o.looked
-	if outcome.Remembered {
+	if outcome.Cached {
 		seen = o.remembered
 	}
 	o.duration.Record(ctx, outcome.Duration.Seconds(), seen)

@@ -76,7 +76,7 @@ func rotationUnderLoad(t *testing.T, ring issuer.KeyRingConfig) load {
 		auth, err := middleware.New(middleware.Config{
 			Issuer: issuerURL, Audience: []string{audience}, Leeway: leeway,
 			Keys: middleware.JWKS(issuerURL+"/auth/.well-known/jwks.json", middleware.JWKSOptions{
-				Client: &http.Client{Transport: network}, RefreshAfter: fetchAge, MissStep: time.Hour,
+				Client: &http.Client{Transport: network}, RefreshAfter: fetchAge, MissInterval: time.Hour,
 			}),
 		})
 		check(t, err)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/tokenloop/tokenloop/issuer"
@@ -13,7 +14,10 @@ import (
 )
 
 // An exampleTB stands in for the *testing.T that an Example does not have.
-type exampleTB struct{ cleanups []func() }
+type exampleTB struct {
+	testing.TB
+	cleanups []func()
+}
 
 func (*exampleTB) Helper()                           {}
 func (t *exampleTB) Cleanup(f func())                { t.cleanups = append(t.cleanups, f) }

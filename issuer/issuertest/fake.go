@@ -11,19 +11,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/tokenloop/tokenloop/internal/dpop"
 	"github.com/tokenloop/tokenloop/issuer"
 )
-
-// A TB is what New needs of a test: *testing.T, *testing.B and *testing.F are
-// ones.
-type TB interface {
-	Helper()
-	Cleanup(func())
-	Fatalf(format string, args ...any) // ends the test
-}
 
 // Config describes a Fake. The zero value is ready to use.
 type Config struct {
@@ -39,7 +32,8 @@ type Config struct {
 	// Audience is who the tokens are for. Empty means "test-audience".
 	Audience string
 
-	// Lifetime is the time between "iat" and "exp". Zero means 15 minutes.
+	// Lifetime is the time between "iat" and "exp", in whole seconds. Zero means 15
+	// minutes.
 	Lifetime time.Duration
 
 	// NoServer starts no server, so that nothing listens. The JWK Set and the
@@ -57,7 +51,7 @@ const (
 
 // A Fake is an issuer for tests. It is safe for concurrent use.
 type Fake struct {
-	tb   TB
+	tb   testing.TB
 	c    Config
 	base string // URL of the documents, without a slash at the end
 
@@ -74,7 +68,7 @@ type Fake struct {
 
 // New returns a fake issuer. It ends the test if c is wrong. Its server, on
 // loopback, is closed when the test ends.
-func New(tb TB, c Config) *Fake {
+func New(tb testing.TB, c Config) *Fake {
 	tb.Helper()
 	if err := c.check(); err != nil {
 		tb.Fatalf("%v", err)

@@ -23,7 +23,7 @@ type Token struct {
 	Scope    string        // "scope", separated by spaces; empty means none
 	Issuer   string        // "iss"; empty means that of the Fake
 	Audience []string      // "aud"; nil means that of the Fake
-	Lifetime time.Duration // between "iat" and "exp", in seconds; zero means Config.Lifetime
+	Lifetime time.Duration // between "iat" and "exp", in whole seconds; zero means Config.Lifetime
 
 	Expired     bool // "exp" was an hour ago
 	NotYetValid bool // "nbf" is in an hour, and "exp" a lifetime after it

@@ -81,7 +81,7 @@ func (o *world) watchKeys(ctx context.Context) error {
 	service, err := middleware.New(middleware.Config{
 		Issuer: o.url(), Audience: []string{"api"}, Leeway: leeway,
 		Keys: middleware.JWKS("http://"+o.keys.address()+"/.well-known/jwks.json", middleware.JWKSOptions{
-			RefreshAfter: keysRefresh, MaxStale: keysMaxStale, MissStep: 200 * time.Millisecond, InsecureAllowHTTP: true, Logger: o.log,
+			RefreshAfter: keysRefresh, MaxStale: keysMaxStale, MissInterval: 200 * time.Millisecond, InsecureAllowHTTP: true, Logger: o.log,
 		}),
 	})
 	if err != nil {
