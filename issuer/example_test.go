@@ -330,16 +330,6 @@ func ExampleNewMemoryStore() {
 	// Output: issuer: no such session
 }
 
-func ExampleMemoryStore_Run() {
-	store := issuer.NewMemoryStore()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- store.Run(ctx) }() // for as long as the service runs
-	cancel()
-	fmt.Println(<-done)
-	// Output: context canceled
-}
-
 func ExampleMemoryStore_DeleteExpired() {
 	store := issuer.NewMemoryStore()
 	ctx := context.Background()

@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// A MemoryStore is a Store in memory: its sessions end with the process. The
-// zero value is an empty store, ready to use; Run removes what has expired. A
-// session takes about 350 bytes and its text: the IDs, the scopes, the claims,
+// A MemoryStore is a Store in memory: its sessions end with the process.
+// NewMemoryStore makes one. With each session that is added it looks at a few others,
+// and removes those that ended an hour before, so that it grows with the sessions
+// that live. One takes about 350 bytes and its text: the IDs, the scopes, the claims,
 // and device, address and user agent, of which a client may send 256 bytes each.
 type MemoryStore struct {
-	// Now is the clock of Run. Nil means time.Now.
-	Now func() time.Time
-
 	mu        sync.Mutex
 	sessions  map[string]*record
 	bySubject map[string]*record // the first of a list
 	all       []*record          // in no order
+	next      int                // the record of all after the one that tidy looks at next
 	marks     map[string]int64   // when a subject was revoked
+	swept     int64              // when old marks were last removed
 }
 
 var (
@@ -163,7 +163,27 @@ func (m *MemoryStore) add(s Session) error {
 	m.bySubject[r.part(textSubject)] = r
 	r.position = len(m.all)
 	m.all = append(m.all, r)
+	m.tidy(s.CreatedAt)
 	return nil
+}
+
+const (
+	keepEnded = time.Hour // so that a client learns that its session expired
+	lookAt    = 4         // more than are added, so that there are never many that have ended
+)
+
+// tidy removes what ended long ago, of the few records that it looks at. The caller
+// holds the lock.
+func (m *MemoryStore) tidy(now time.Time) {
+	end := now.Add(-keepEnded).UnixMicro()
+	for range min(lookAt, len(m.all)) {
+		if m.next = min(m.next, len(m.all)); m.next == 0 {
+			m.next = len(m.all)
+		}
+		if m.next--; m.all[m.next].ended(end) {
+			m.remove(m.all[m.next])
+		}
+	}
 }
 
 // remove is the opposite of add.
@@ -235,6 +255,10 @@ func (m *MemoryStore) RevokeSubject(_ context.Context, subject, except string, a
 	if last, ok := m.marks[subject]; !ok || last < at.UnixMicro() {
 		m.marks[strings.Clone(subject)] = at.UnixMicro()
 	}
+	if now := at.UnixMicro(); now-m.swept >= keepEnded.Microseconds() {
+		m.swept = now
+		m.forget(at.Add(-keepEnded))
+	}
 	return m.revokeAll(subject, except, at), nil
 }
 
@@ -273,7 +297,7 @@ func (m *MemoryStore) DeleteExpired(ctx context.Context, before time.Time, limit
 	end := before.UnixMicro() - 1 // so that ended means before
 	n := 0
 	m.mu.Lock()
-	maps.DeleteFunc(m.marks, func(_ string, at int64) bool { return at < before.Add(-2*MaxLoginTime).UnixMicro() })
+	m.forget(before)
 	at := len(m.all) // from here down: a removal moves the last session into the gap
 	m.mu.Unlock()
 	for at > 0 && n < limit {
@@ -293,6 +317,13 @@ func (m *MemoryStore) DeleteExpired(ctx context.Context, before time.Time, limit
 	return n, nil
 }
 
+// forget removes the marks of revocations that ended before the time given. The
+// caller holds the lock.
+func (m *MemoryStore) forget(before time.Time) {
+	end := before.Add(-2 * MaxLoginTime).UnixMicro()
+	maps.DeleteFunc(m.marks, func(_ string, at int64) bool { return at < end })
+}
+
 // CountKeys counts the live sessions by master key. It holds the store while it
 // looks at all of its sessions: some milliseconds for each 100,000.
 func (m *MemoryStore) CountKeys(ctx context.Context, at time.Time) (map[string]int, error) {
@@ -309,28 +340,4 @@ func (m *MemoryStore) CountKeys(ctx context.Context, at time.Time) (map[string]i
 		}
 	}
 	return counts, nil
-}
-
-const (
-	sweepEvery = time.Minute
-	keepEnded  = time.Hour // so that a client learns that its session expired
-)
-
-// Run removes sessions an hour after their end, once a minute, until ctx is
-// done. It returns ctx.Err().
-func (m *MemoryStore) Run(ctx context.Context) error {
-	now := m.Now
-	if now == nil {
-		now = time.Now
-	}
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-			_, _ = m.DeleteExpired(ctx, now().Add(-keepEnded), 1<<62) // fails with ctx alone
-		}
-	}
 }

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -22,7 +21,7 @@ func TestMemoryStore(t *testing.T) {
 }
 
 func TestAZeroMemoryStoreIsReady(t *testing.T) {
-	storetest.Run(t, func(*testing.T) issuer.Store { return &issuer.MemoryStore{} })
+	storetest.Run(t, func(*testing.T) issuer.Store { return issuer.NewMemoryStore() })
 }
 
 // memorySession is the session n of a subject, as an issuer makes them.
@@ -64,45 +63,66 @@ func TestASessionInMemoryTakesLittle(t *testing.T) {
 	}
 }
 
+// Nobody has to remove what has ended: new sessions take its place.
 func TestAMemoryStoreForgetsWhatHasEnded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := issuer.NewMemoryStore()
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- store.Run(ctx) }()
-		const sessions = 5000 // of 50 users, half of them for an hour and half for three
-		end := time.Now().Add(time.Hour)
-		for n := range sessions {
-			require.NoError(t, store.Create(ctx, memorySession(fmt.Sprint("user", n%50), n, end.Add(time.Duration(n/50%2)*2*time.Hour))))
+	store, now := issuer.NewMemoryStore(), time.Now()
+	created := 0
+	create := func(n int, at time.Time) {
+		for range n {
+			s := memorySession(fmt.Sprint("user", created%50), created, at.Add(time.Hour))
+			s.CreatedAt = at
+			require.NoError(t, store.Create(t.Context(), s))
+			created++
 		}
-		kept := func() (n int) {
-			for i := range sessions {
-				if _, err := store.Get(ctx, fmt.Sprintf("%022d", i)); err == nil {
-					n++
-				}
+	}
+	kept := func(from, to int) (n int) {
+		for i := from; i < to; i++ {
+			if _, err := store.Get(t.Context(), fmt.Sprintf("%022d", i)); err == nil {
+				n++
 			}
-			return n
 		}
-		time.Sleep(2 * time.Hour)
-		synctest.Wait()
-		assert.Equal(t, sessions, kept(), "for an hour a client still learns that its session expired")
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		assert.Equal(t, sessions/2, kept())
-		listed := func() (n int) {
-			for u := range 50 {
-				n += len(must(store.List(ctx, fmt.Sprint("user", u), end.Add(-time.Minute))))
-			}
-			return n
-		}
-		assert.Equal(t, sessions/2, listed())
-		time.Sleep(2 * time.Hour)
-		synctest.Wait()
-		assert.Zero(t, kept())
-		assert.Zero(t, listed())
-		cancel()
-		assert.ErrorIs(t, <-done, context.Canceled)
-	})
+		return n
+	}
+	create(1000, now)
+	create(1000, now.Add(2*time.Hour-time.Second))
+	assert.Equal(t, 2000, kept(0, created), "for an hour a client still learns that its session expired")
+	create(1000, now.Add(2*time.Hour))
+	assert.Zero(t, kept(0, 1000), "those of the first thousand")
+	assert.Equal(t, 2000, kept(1000, created), "and no others")
+	for hour := range 30 { // a day of a service
+		create(200, now.Add(time.Duration(4+hour)*time.Hour))
+	}
+	assert.Equal(t, 400, kept(created-400, created), "the last two hours")
+	assert.Less(t, kept(0, created), 700, "an hour of sessions that have ended, and few besides")
+	for u := range 50 {
+		listed := must(store.List(t.Context(), fmt.Sprint("user", u), now.Add(33*time.Hour)))
+		assert.Len(t, listed, 4, "user %d", u)
+	}
+}
+
+// The memory of revoked users does not grow for ever either: it matters to logins
+// that were in flight.
+func TestAMemoryStoreForgetsOldRevocations(t *testing.T) {
+	store, now := issuer.NewMemoryStore(), time.Now()
+	revoke := func(user string, at time.Time) { must(store.RevokeSubject(t.Context(), user, "", at)) }
+	login := memorySession("alice", 1, now.Add(time.Hour)) // at now
+	revoke("alice", now)
+	revoke("bob", now.Add(2*issuer.MaxLoginTime+59*time.Minute))
+	require.ErrorIs(t, store.Create(t.Context(), login), issuer.ErrSubjectRevoked)
+	revoke("carol", now.Add(2*issuer.MaxLoginTime+3*time.Hour))
+	require.NoError(t, store.Create(t.Context(), login))
+}
+
+// A session that had ended when it came leaves again, and takes nothing along.
+func TestAMemoryStoreWithNothingLeft(t *testing.T) {
+	store := issuer.NewMemoryStore()
+	for n := range 3 {
+		s := memorySession("alice", n, time.Now().Add(-2*time.Hour))
+		s.CreatedAt = time.Now()
+		require.NoError(t, store.Create(t.Context(), s))
+		_, err := store.Get(t.Context(), s.ID)
+		assert.ErrorIs(t, err, issuer.ErrNoSession)
+	}
 }
 
 func TestDeletingStopsWithItsContext(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/tokenloop/tokenloop/issuer"
@@ -277,16 +276,10 @@ func clients() []issuer.Client {
 	}
 }
 
-// background removes expired sessions, and hears what other servers deny, until
-// ctx is done.
+// background hears what other servers deny, until ctx is done.
 func (a *app) background(ctx context.Context) {
-	var all sync.WaitGroup
-	defer all.Wait()
-	if a.store.clean != nil {
-		all.Go(func() { _ = a.store.clean(ctx) }) // its only error is that of ctx
-	}
 	if a.feed != nil {
-		all.Go(func() { _ = a.feed.Run(ctx) }) // the same
+		_ = a.feed.Run(ctx) // its only error is that of ctx
 	}
 }
 

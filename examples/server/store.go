@@ -39,7 +39,6 @@ type storage struct {
 	limiter  issuer.Limiter                    // counts for all servers; nil where each counts for itself
 	replays  replays                           // for all servers; nil where each remembers its own proofs
 	brief    bool                              // it ends with the process
-	clean    func(context.Context) error       // removes what has expired; nil where the store does it by itself
 	close    func() error
 }
 
@@ -61,8 +60,8 @@ func openStorage(ctx context.Context, where string, now func() time.Time, log *s
 	var err error
 	switch {
 	case where == "memory:":
-		store := &issuer.MemoryStore{Now: now}
-		st = &storage{Store: store, accounts: newMemoryAccounts(), name: where, brief: true, clean: store.Run, close: func() error { return nil }}
+		store := issuer.NewMemoryStore()
+		st = &storage{Store: store, accounts: newMemoryAccounts(), name: where, brief: true, close: func() error { return nil }}
 	case where == "":
 		st, err = openTemporary(ctx, now, log)
 	case scheme == "sqlite" && rest != "" && !strings.HasPrefix(rest, "//"):

@@ -69,7 +69,7 @@ func (s *server) handler(now func() time.Time) (http.Handler, error) {
 	rand.Read(master)
 	iss, err := issuer.New(issuer.Config{
 		Issuer: s.url, Audience: []string{audience}, Keys: ring,
-		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: &issuer.MemoryStore{Now: now}, Now: now,
+		MasterKeys: []issuer.MasterKey{{Secret: master}}, Store: issuer.NewMemoryStore(), Now: now,
 		Authenticate: s.authenticate(now), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
