@@ -195,7 +195,7 @@ func TestNoSecretIsEverShown(t *testing.T) { // JG-15, MO-07
 			}
 			return issuer.User{ID: r.Username}, nil
 		}
-		cfg.Encode = func(_ issuer.AnswerKind, tokens issuer.Tokens) any {
+		cfg.Encode = func(_ string, tokens issuer.Tokens) any {
 			c.token("a token", tokens.AccessToken)
 			c.token("a token", tokens.RefreshToken)
 			printed(tokens, &tokens)

@@ -44,8 +44,8 @@ const MaxLoginTime = 5 * time.Minute
 // session with the first answer that gets lost.
 const NoGrace = time.Duration(-1)
 
-// A Config describes an Issuer. Issuer, Audience, Keys, MasterKeys, Store and
-// Authenticate are required.
+// A Config describes an Issuer. Issuer, Audience, Keys, MasterKeys, Store and, unless
+// Routes.Login is RouteOff, Authenticate are required.
 type Config struct {
 	// Issuer is the claim "iss": an https URL without query and fragment
 	// (RFC 8414, Section 2), or an http URL of a loopback address. Verifiers
@@ -107,7 +107,8 @@ type Config struct {
 	// Reload is asked at every refresh who the user of a session is by now.
 	// An error with the reason SessionRevoked, CredentialsInvalid or
 	// TokenUserKeyInvalid means that the user may not go on, and revokes the
-	// session; any other error is answered with 503 and changes nothing. Nil
+	// session; any other error is answered with 503 and changes nothing, and so does
+	// a User with another ID. The Session comes without Seed and RetryHash. Nil
 	// means that a session goes on as its login began it.
 	Reload func(ctx context.Context, s Session) (User, error)
 
@@ -128,14 +129,14 @@ type Config struct {
 	Names  Names
 
 	// Encode returns what a login, a signup or a refresh answers, for
-	// encoding/json: a struct with names of the caller's own, for example. It
-	// must be safe for concurrent use. New calls it with tokens that nobody
+	// encoding/json: a struct with names of the caller's own, for example. route
+	// is "login", "signup" or "refresh". It must be safe for concurrent use. New calls it with tokens that nobody
 	// has, and refuses one that leaves out what a client cannot do without.
 	// What cannot be marshalled later is answered as a TokenGenerationError,
 	// when the refresh token has been rotated: a repetition within Grace, or
 	// with the retry key, gets the same tokens.
 	// Nil means the Tokens themselves. Refusals have Respond.
-	Encode func(AnswerKind, Tokens) any
+	Encode func(route string, t Tokens) any
 
 	// Claims are the names of the claims that are signed, of those in
 	// User.Claims. What is not listed is not stored either, and of a session
@@ -143,9 +144,10 @@ type Config struct {
 	// issuer sets itself are refused, in any case. Nil means none.
 	Claims []string
 
-	// BindDevice binds a session to the device that its login named (RFC 9700,
-	// Section 2.2.2, asks for a stronger binding, which DPoP is): a login
-	// without one is refused, and a refresh that does not name the same one is a
+	// BindDevice binds a session to the device that its login named, in the member
+	// "device" (RFC 9700, Section 2.2.2, asks for a stronger binding, which DPoP
+	// is): a login without one is refused, and a refresh that does not name the same
+	// one, in that member or, at /token, in the parameter "device", is a
 	// RefreshTokenInvalid that changes nothing. A session that began without
 	// one, before this was set, is bound to none. The device is no secret of
 	// this issuer's: who steals it with the token is not kept out.

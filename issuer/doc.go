@@ -66,7 +66,8 @@
 // With [Config.Cookie] the refresh token is in a cookie that no page can read and
 // no other host can set (Secure, HttpOnly, SameSite=Strict, "__Host-"), until the
 // session ends, and not in the body. A page keeps the access token in memory, and
-// gets another one with a POST to /refresh that has no body. A refresh token in
+// gets another one with a POST to /refresh that has no body (but a "device" with
+// BindDevice). A refresh token in
 // the body is taken too, unless it differs from that of the cookie: 400. What the
 // answer does to the cookie:
 //
@@ -179,7 +180,7 @@
 //
 // Revocation. An access token lives until it expires, unless [Config.Denylist] is set to
 // a Feed of sqlstore or redisstore and each service runs one into the Denylist of its
-// Middleware. Its MaxAge is how long a service goes on when it cannot hear of logouts;
+// Middleware. The MaxAge of that Denylist is how long a service goes on when it cannot hear of logouts;
 // after that it answers 503. Let the feeds of issuers run too: they remove what is over.
 // Services that can have no feed read the status list: see below.
 //

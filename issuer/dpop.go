@@ -38,7 +38,8 @@ type DPoP struct {
 	RequireNonce bool
 
 	// NonceSecret is 32 random bytes or more, the same in all processes, which
-	// then take one another's nonces. Nil means that this process draws its own.
+	// then take one another's nonces. It takes RequireNonce. Nil means that this
+	// process draws its own.
 	NonceSecret []byte `json:"-"`
 
 	// Replays remember the proofs that were used, since each is good for one

@@ -14,13 +14,13 @@ type EventKind string
 // The kinds of events.
 const (
 	EventLogin       EventKind = "login"        // a session began
-	EventLoginFailed EventKind = "login_failed" // credentials were refused
-	EventLimited     EventKind = "limited"      // too many attempts for an account or an address: see Limits
+	EventLoginFailed EventKind = "login_failed" // a login was refused: see Reason, which is StoreUnavailable where it could not be judged
+	EventLimited     EventKind = "limited"      // too many logins or signups for an account or an address: see Limits, whose Refresh tells none
 
 	EventSignup       EventKind = "signup"        // a user signed up; the login that follows has an event of its own
 	EventSignupFailed EventKind = "signup_failed" // a signup was refused
 
-	EventRefresh     EventKind = "refresh"      // a refresh token was rotated
+	EventRefresh     EventKind = "refresh"      // a refresh was answered, with a rotated token where tokens rotate
 	EventRepeat      EventKind = "repeat"       // a refresh was repeated within Grace
 	EventLateRetry   EventKind = "late_retry"   // a refresh was repeated later, with its retry key or under AnyRetry
 	EventReplay      EventKind = "replay"       // a rotated refresh token came back, and the session was revoked

@@ -20,7 +20,7 @@ import (
 )
 
 // The algorithms that a Key signs with (RFC 7518, Section 3.1, and RFC 8037).
-// ES256 is the recommendation: it signs about 25 times faster than RS256, and
+// ES256 is the recommendation: it signs some twenty times as fast as RS256, and
 // most verifiers know it.
 const (
 	HS256 = "HS256"

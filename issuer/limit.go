@@ -102,9 +102,12 @@ type Limits struct {
 
 // withDefaults returns l complete, or what is wrong with it.
 func (l Limits) withDefaults(now func() time.Time) (Limits, []error) {
+	var wrong []error
+	if l.InsecureOff && (l.Limiter != nil || l.Account != Budget{} || l.Address != Budget{} || l.Refresh != Budget{}) {
+		wrong = append(wrong, errors.New("issuer: Limits.InsecureOff is set, and so is a budget or Limiter"))
+	}
 	l.Account = orDefault(l.Account, defaultAccountBudget)
 	l.Address = orDefault(l.Address, defaultAddressBudget)
-	var wrong []error
 	for _, b := range []struct {
 		name   string
 		budget Budget
@@ -115,9 +118,6 @@ func (l Limits) withDefaults(now func() time.Time) (Limits, []error) {
 		if err := b.budget.check(); err != nil {
 			wrong = append(wrong, fmt.Errorf("issuer: Limits.%s: %w", b.name, err))
 		}
-	}
-	if l.InsecureOff && (l.Limiter != nil || l.Refresh != Budget{}) {
-		wrong = append(wrong, errors.New("issuer: Limits.InsecureOff is set, and so is Limiter or Refresh"))
 	}
 	if l.Limiter == nil && !l.InsecureOff && len(wrong) == 0 {
 		l.Limiter, _ = NewMemoryLimiter(MemoryLimiterConfig{Now: now}) // no mistake can be in that

@@ -155,6 +155,21 @@ func limited(t *testing.T, change func(*issuer.Config)) *fixture {
 	})
 }
 
+// Where Authenticate takes several names for one account, one who guesses has no more
+// tries with them than with one.
+func TestTheNamesOfAnAccountShareItsBudget(t *testing.T) {
+	f := limited(t, func(c *issuer.Config) {
+		c.Limits.AccountKey = func(c issuer.Credentials) string { return strings.ReplaceAll(c.Username, ".", "") }
+	})
+	for n, name := range []string{"alice", "al.ice", "a.l.i.c.e"} {
+		assert.Equal(t, 401, f.tryFrom(fmt.Sprintf("192.0.2.%d", n), name, "wrong").status)
+	}
+	for n, name := range []string{"alice", "ali.ce"} {
+		assert.Equal(t, 429, f.tryFrom(fmt.Sprintf("192.0.2.%d", 10+n), name, password).status)
+	}
+	assert.Equal(t, 200, f.tryFrom("192.0.2.20", "bob", password).status, "another account")
+}
+
 func (f *fixture) tryFrom(address, name, password string) reply {
 	f.t.Helper()
 	return f.do("POST", "/auth/login", fmt.Sprintf(`{"username":%q,"password":%q}`, name, password), "Test-Address", address)
@@ -472,7 +487,7 @@ func TestTheClientBehindProxies(t *testing.T) {
 }
 
 func TestMemoryLimiterIsALimiter(t *testing.T) {
-	storetest.TestLimiter(t, func(t *testing.T, now func() time.Time) issuer.Limiter {
+	storetest.RunLimiter(t, func(t *testing.T, now func() time.Time) issuer.Limiter {
 		return must(issuer.NewMemoryLimiter(issuer.MemoryLimiterConfig{Now: now}))
 	})
 }

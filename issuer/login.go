@@ -51,7 +51,7 @@ func (i *Issuer) login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return i.writeTokens(w, http.StatusOK, AnswerLogin, t)
+	return i.writeTokens(w, http.StatusOK, "login", t)
 }
 
 // begin starts the session of a login that started at the time given.

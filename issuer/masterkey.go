@@ -26,7 +26,7 @@ type MasterKey struct {
 	Secret []byte `json:"-"`
 }
 
-func (k MasterKey) text() string { return "master key " + strconv.Quote(k.ID) }
+func (k MasterKey) text() string { return "master key " + strconv.Quote(k.KeyID()) }
 
 // Format names the key and hides the secret, for every verb and flag.
 func (k MasterKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.text())) }

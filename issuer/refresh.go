@@ -59,7 +59,7 @@ func (i *Issuer) refreshRoute(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return i.writeTokens(w, http.StatusOK, AnswerRefresh, t)
+	return i.writeTokens(w, http.StatusOK, "refresh", t)
 }
 
 // refreshTokenOf returns the refresh token under either of its names.

@@ -208,9 +208,9 @@ func TestActivityIsTold(t *testing.T) { // JG-17
 func TestTheTokensOfAnAnswerDoNotPrint(t *testing.T) {
 	var printed []string
 	f := newFixture(t, func(c *issuer.Config) {
-		c.Encode = func(kind issuer.AnswerKind, t issuer.Tokens) any {
-			printed = append(printed, fmt.Sprintf("%s %v %+v %#v %s", kind, t, t, &t, t.LogValue()))
-			return map[string]any{"kind": kind, "data": t}
+		c.Encode = func(route string, t issuer.Tokens) any {
+			printed = append(printed, fmt.Sprintf("%s %v %+v %#v %s", route, t, t, &t, t.LogValue()))
+			return map[string]any{"kind": route, "data": t}
 		}
 	})
 	login := f.login()
@@ -229,7 +229,7 @@ func TestTheTokensOfAnAnswerDoNotPrint(t *testing.T) {
 func TestAnAnswerThatCannotBeWrittenIsRepeated(t *testing.T) {
 	broken := false
 	f := newFixture(t, func(c *issuer.Config) {
-		c.Encode = func(_ issuer.AnswerKind, t issuer.Tokens) any {
+		c.Encode = func(_ string, t issuer.Tokens) any {
 			if broken {
 				return make(chan int)
 			}

@@ -72,7 +72,8 @@ func (i *Issuer) logoutSession(r *http.Request, s *Session) error {
 }
 
 // RevokeSession ends a session for the operator: its refresh token is refused
-// from now on, and its access tokens are denied. A session that is revoked
+// from now on, and its access tokens are denied where there is a Denylist or a
+// StatusList; else they live until they expire. A session that is revoked
 // already is no error, and one that does not exist is ErrNoSession. A failure of
 // the store or of the denylist is a jwterrors.StoreUnavailable: call again then.
 func (i *Issuer) RevokeSession(ctx context.Context, id string) error {
@@ -87,7 +88,7 @@ func (i *Issuer) RevokeSession(ctx context.Context, id string) error {
 }
 
 // RevokeSubject ends all sessions of a user for the operator, as RevokeSession
-// does, and denies all access tokens that the user was issued before. A login
+// does, and so are all access tokens that the user was issued before. A login
 // that began before and is in flight is refused, as far as the clocks of the
 // processes agree on what came first; one that begins later is not concerned.
 func (i *Issuer) RevokeSubject(ctx context.Context, subject string) error {

@@ -134,7 +134,7 @@ func TestTheRootCanBeThePrefix(t *testing.T) {
 
 func TestAWireFormatThatCannotWorkIsRefused(t *testing.T) {
 	type answer = map[string]any
-	full := func(_ issuer.AnswerKind, t issuer.Tokens) any { return t }
+	full := func(_ string, t issuer.Tokens) any { return t }
 	f := newFixture(t, nil)
 	for _, c := range []struct {
 		name   string
@@ -162,18 +162,18 @@ func TestAWireFormatThatCannotWorkIsRefused(t *testing.T) {
 		{"a refresh token by its usual name", func(c *issuer.Config) { c.Names.RefreshToken = "refreshToken" }, ""},
 		{"a name that is not UTF-8", func(c *issuer.Config) { c.Names.Scope = "\xff" }, "Names.Scope"},
 		{"an answer with all tokens", func(c *issuer.Config) { c.Encode = full }, ""},
-		{"an answer that panics", func(c *issuer.Config) { c.Encode = func(issuer.AnswerKind, issuer.Tokens) any { panic("x") } }, "panics"},
-		{"an answer that is no JSON", func(c *issuer.Config) { c.Encode = func(issuer.AnswerKind, issuer.Tokens) any { return func() {} } }, "Encode of a login"},
+		{"an answer that panics", func(c *issuer.Config) { c.Encode = func(string, issuer.Tokens) any { panic("x") } }, "panics"},
+		{"an answer that is no JSON", func(c *issuer.Config) { c.Encode = func(string, issuer.Tokens) any { return func() {} } }, "Encode of a login"},
 		{"an answer without access token", func(c *issuer.Config) {
-			c.Encode = func(_ issuer.AnswerKind, t issuer.Tokens) any { return answer{"refresh": t.RefreshToken} }
+			c.Encode = func(_ string, t issuer.Tokens) any { return answer{"refresh": t.RefreshToken} }
 		}, "leaves out the access token of a refresh"},
 		{"a login without refresh token", func(c *issuer.Config) {
-			c.Encode = func(k issuer.AnswerKind, t issuer.Tokens) any { return answer{"access": t.AccessToken} }
+			c.Encode = func(k string, t issuer.Tokens) any { return answer{"access": t.AccessToken} }
 			c.InsecureNoRotation = true
 		}, "leaves out the refresh token of a login"},
 		{"a refresh that keeps the new refresh token to itself", func(c *issuer.Config) {
-			c.Encode = func(k issuer.AnswerKind, t issuer.Tokens) any {
-				if k == issuer.AnswerRefresh {
+			c.Encode = func(k string, t issuer.Tokens) any {
+				if k == "refresh" {
 					return answer{"access": t.AccessToken}
 				}
 				return t
@@ -196,7 +196,7 @@ func TestAWireFormatThatCannotWorkIsRefused(t *testing.T) {
 	cfg.Routes = issuer.Routes{Login: "x", Signup: "/signup", Refresh: "/token"}
 	cfg.Names = issuer.Names{Username: "a", Email: "a"}
 	cfg.Claims = []string{"sub"}
-	cfg.Encode = func(issuer.AnswerKind, issuer.Tokens) any { return nil }
+	cfg.Encode = func(string, issuer.Tokens) any { return nil }
 	_, err := issuer.New(cfg)
 	for _, want := range []string{"Routes.Login", "Routes.Signup", "Routes.Refresh", "Names.Email", "Claims[0]", "access token of a login", "access token of a refresh"} {
 		assert.ErrorContains(t, err, want, "all mistakes come at once")

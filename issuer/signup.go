@@ -93,7 +93,7 @@ func (i *Issuer) signup(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return i.writeTokens(w, http.StatusCreated, AnswerSignup, t)
+	return i.writeTokens(w, http.StatusCreated, "signup", t)
 }
 
 // checkDevice refuses a login that names no device to bind its session to.

@@ -78,7 +78,7 @@ func ExampleRoutes() {
 
 func ExampleTokens() {
 	config := exampleConfig()
-	config.Encode = func(_ issuer.AnswerKind, t issuer.Tokens) any {
+	config.Encode = func(_ string, t issuer.Tokens) any {
 		slog.New(slog.DiscardHandler).Info("answered", "tokens", t) // shows none
 		return map[string]any{"ok": true, "access": t.AccessToken, "refresh": t.RefreshToken}
 	}
@@ -96,8 +96,8 @@ func ExampleTokens() {
 // and is taken for a thief.
 func ExampleTokens_incorrect() {
 	config := exampleConfig()
-	config.Encode = func(kind issuer.AnswerKind, t issuer.Tokens) any {
-		if kind == issuer.AnswerRefresh {
+	config.Encode = func(route string, t issuer.Tokens) any {
+		if route == "refresh" {
 			return map[string]any{"authToken": t.AccessToken}
 		}
 		return t

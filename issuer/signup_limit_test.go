@@ -69,7 +69,7 @@ func TestASignupSetsTheCookie(t *testing.T) {
 func TestEncodeAndTheCookie(t *testing.T) {
 	fails := false
 	b := newTab(t, func(c *issuer.Config) {
-		c.Encode = func(_ issuer.AnswerKind, tokens issuer.Tokens) any {
+		c.Encode = func(_ string, tokens issuer.Tokens) any {
 			if fails {
 				return func() {}
 			}

@@ -31,25 +31,15 @@ func (t Tokens) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.text())) }
 // LogValue returns what Format writes.
 func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.text()) }
 
-// An AnswerKind says which route gives it: see Config.Encode.
-type AnswerKind string
-
-// The kinds of answers.
-const (
-	AnswerLogin   AnswerKind = "login"
-	AnswerSignup  AnswerKind = "signup"
-	AnswerRefresh AnswerKind = "refresh"
-)
-
 // writeTokens answers t, in the form of Config.Encode.
-func (i *Issuer) writeTokens(w http.ResponseWriter, status int, kind AnswerKind, t Tokens) error {
+func (i *Issuer) writeTokens(w http.ResponseWriter, status int, route string, t Tokens) error {
 	refreshToken := t.RefreshToken
 	if i.c.Cookie != "" {
 		t.RefreshToken = ""
 	}
 	var v any = t
 	if i.c.Encode != nil {
-		v = i.c.Encode(kind, t)
+		v = i.c.Encode(route, t)
 	}
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -68,33 +58,33 @@ func (i *Issuer) writeTokens(w http.ResponseWriter, status int, kind AnswerKind,
 // checkEncode has encode write tokens that nobody has, and says what a client
 // could not go on with: an answer without its access token, a login without its
 // refresh token, and a refresh without the one that it was rotated to.
-func checkEncode(encode func(AnswerKind, Tokens) any, inBody, rotates bool) (wrong []error) {
+func checkEncode(encode func(route string, t Tokens) any, inBody, rotates bool) (wrong []error) {
 	probe := Tokens{
 		AccessToken: "access-" + random(16), TokenType: "Bearer", ExpiresIn: int64(DefaultAccessTTL / time.Second),
 		RefreshToken: "refresh-" + random(16), RefreshExpiresIn: int64(DefaultRefreshTTL / time.Second), Scope: "scope",
 	}
-	for _, kind := range []AnswerKind{AnswerLogin, AnswerRefresh} { // a signup may leave both to the login that follows
-		body, err := marshalled(encode, kind, probe)
+	for _, route := range []string{"login", "refresh"} { // a signup may leave both to the login that follows
+		body, err := marshalled(encode, route, probe)
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("issuer: Encode of a %s: %w", kind, err))
+			wrong = append(wrong, fmt.Errorf("issuer: Encode of a %s: %w", route, err))
 			continue
 		}
 		if !strings.Contains(body, probe.AccessToken) {
-			wrong = append(wrong, fmt.Errorf("issuer: Encode leaves out the access token of a %s", kind))
+			wrong = append(wrong, fmt.Errorf("issuer: Encode leaves out the access token of a %s", route))
 		}
-		if inBody && !strings.Contains(body, probe.RefreshToken) && (kind == AnswerLogin || rotates) {
-			wrong = append(wrong, fmt.Errorf("issuer: Encode leaves out the refresh token of a %s; a client that keeps the old one loses its session, unless InsecureNoRotation is set", kind))
+		if inBody && !strings.Contains(body, probe.RefreshToken) && (route == "login" || rotates) {
+			wrong = append(wrong, fmt.Errorf("issuer: Encode leaves out the refresh token of a %s; a client that keeps the old one loses its session, unless InsecureNoRotation is set", route))
 		}
 	}
 	return wrong
 }
 
-func marshalled(encode func(AnswerKind, Tokens) any, kind AnswerKind, t Tokens) (body string, err error) {
+func marshalled(encode func(route string, t Tokens) any, route string, t Tokens) (body string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = errors.New("it panics")
 		}
 	}()
-	data, err := json.Marshal(encode(kind, t))
+	data, err := json.Marshal(encode(route, t))
 	return string(data), err
 }

@@ -23,13 +23,13 @@ func tutorial(c *issuer.Config) {
 	c.Prefix = "/"
 	c.Routes = issuer.Routes{Refresh: "/refreshToken"}
 	c.InsecureNoRotation = true // the client keeps the refresh token of its login
-	c.Encode = func(kind issuer.AnswerKind, t issuer.Tokens) any {
+	c.Encode = func(route string, t issuer.Tokens) any {
 		answer := struct {
 			Success      bool   `json:"success"`
 			AuthToken    string `json:"authToken"`
 			RefreshToken string `json:"refreshToken,omitempty"`
 		}{true, t.AccessToken, t.RefreshToken}
-		if kind == issuer.AnswerRefresh {
+		if route == "refresh" {
 			answer.RefreshToken = ""
 		}
 		return answer

@@ -94,10 +94,10 @@ func (a *app) build(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	limits := issuer.Limits{Account: triesOfAlice, InsecureOff: o.unlimited, Limiter: a.store.limiter}
+	limits := issuer.Limits{Account: triesOfAlice, Limiter: a.store.limiter}
 	switch {
 	case o.unlimited:
-		limits.Limiter = nil
+		limits = issuer.Limits{InsecureOff: true}
 	case limits.Limiter == nil:
 		if limits.Limiter, err = issuer.NewMemoryLimiter(issuer.MemoryLimiterConfig{Now: a.now}); err != nil {
 			return err

@@ -11,13 +11,13 @@ import (
 )
 
 // encode is the form of an answer with tokens.
-func encode(kind issuer.AnswerKind, t issuer.Tokens) any {
+func encode(route string, t issuer.Tokens) any {
 	answer := struct {
 		Success      bool   `json:"success"`
 		AuthToken    string `json:"authToken"`
 		RefreshToken string `json:"refreshToken,omitempty"`
 	}{true, t.AccessToken, t.RefreshToken}
-	if kind == issuer.AnswerRefresh {
+	if route == "refresh" {
 		answer.RefreshToken = ""
 	}
 	return answer

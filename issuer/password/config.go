@@ -47,7 +47,7 @@ type Config struct {
 	Algorithm Algorithm
 
 	// Memory is what one hash takes, in KiB, for Argon2id alone: 7 MiB at
-	// least. Zero means 19 MiB.
+	// least and 1 GiB at most. Zero means 19 MiB.
 	Memory int
 
 	// Time is the number of passes over the memory, for Argon2id alone: 16 at
@@ -68,8 +68,8 @@ type Config struct {
 	PreHash bool
 
 	// MaxMemory is the most that a stored hash may ask for, in KiB. A hash that
-	// asks for more is not verified. Zero means 64 MiB, or Memory if that is
-	// more.
+	// asks for more is not verified. It is Memory at least and 1 GiB at most. Zero
+	// means 64 MiB, or Memory if that is more.
 	MaxMemory int
 
 	// MinLength is the number of characters (Unicode code points) that a new
@@ -78,12 +78,13 @@ type Config struct {
 
 	// Concurrency is how many hashes are worked on at once. All together take
 	// Concurrency times Memory, or times MaxMemory when stored hashes ask for
-	// it, until the garbage collector has freed them. Zero means GOMAXPROCS.
+	// it, until the garbage collector has freed them. It is 1024 at most. Zero means
+	// GOMAXPROCS.
 	Concurrency int
 
 	// Queue is how many calls may wait for their turn, each as long as its
-	// context lets it. A call beyond them fails at once with ErrBusy. Zero means
-	// 16 for each of Concurrency.
+	// context lets it. A call beyond them fails at once with ErrBusy. It is 65536 at
+	// most. Zero means 16 for each of Concurrency.
 	Queue int
 
 	// InsecureAllowLowCost lets Memory, Time and Cost be as low as the

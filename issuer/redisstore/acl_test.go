@@ -33,7 +33,7 @@ func TestTheCommandsThatAUserOfTheServerNeeds(t *testing.T) {
 	require.NoError(t, admin.Do(ctx, rules...).Err())
 	client := redis.NewClient(&redis.Options{Addr: s.address(), Username: "tokenloop", Password: "a password"})
 	t.Cleanup(func() { client.Close() })
-	require.NoError(t, newStore(t, client, "test:").Check(ctx))
+	require.NoError(t, redisstore.Check(ctx, client))
 	t.Run("the store", func(t *testing.T) {
 		st := newStore(t, client, "test:")
 		v := newSession("alice")
@@ -62,7 +62,7 @@ func TestTheCommandsThatAUserOfTheServerNeeds(t *testing.T) {
 		require.NoError(t, err)
 	})
 	t.Run("the limiter", func(t *testing.T) {
-		storetest.TestLimiter(t, func(t *testing.T, now func() time.Time) issuer.Limiter {
+		storetest.RunLimiter(t, func(t *testing.T, now func() time.Time) issuer.Limiter {
 			l, err := redisstore.NewLimiter(redisstore.Config{Client: client, Prefix: "test:" + t.Name() + ":", Now: now})
 			require.NoError(t, err)
 			return l
@@ -70,7 +70,6 @@ func TestTheCommandsThatAUserOfTheServerNeeds(t *testing.T) {
 	})
 	t.Run("the proofs", func(t *testing.T) {
 		r := newReplays(t, client, "test:")
-		require.NoError(t, r.Check(ctx))
 		for _, first := range []bool{true, false} {
 			ok, err := r.Use(ctx, "a proof", time.Now().Add(time.Minute))
 			require.NoError(t, err)
@@ -84,13 +83,13 @@ func TestTheCommandsThatAUserOfTheServerNeeds(t *testing.T) {
 		verifier := redis.NewClient(&redis.Options{Addr: s.address(), Username: "verifier", Password: "a password"})
 		t.Cleanup(func() { verifier.Close() })
 		r = newReplays(t, verifier, "test:")
-		require.NoError(t, r.Check(ctx))
+		require.NoError(t, redisstore.Check(ctx, verifier))
 		ok, err := r.Use(ctx, "a proof", time.Now().Add(time.Minute))
 		require.NoError(t, err)
 		assert.False(t, ok)
 	})
 	t.Run("the feed", func(t *testing.T) {
-		storetest.TestFeed(t, func(t *testing.T) storetest.NewFeed {
+		storetest.RunFeed(t, func(t *testing.T) storetest.NewFeed {
 			prefix := "test:" + t.Name() + ":"
 			return func(t *testing.T, m issuer.Mirror) (storetest.Feed, func(bool)) {
 				return newFeed(t, client, prefix, m), nil

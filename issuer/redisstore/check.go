@@ -10,23 +10,20 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrNotDurable is in the error of Check for a server without an append-only file.
+// ErrNotDurable is the error of Check for a server without an append-only file, where
+// nothing worse is wrong.
 var ErrNotDurable = errors.New("redisstore: the server has no append-only file: after a restart it has no session, or old ones")
 
-// Check asks the servers whether they can be trusted with sessions, and returns
-// all that is wrong: a server that does not answer, that is a replica, that may
-// evict keys when its memory is full, or that forgets them when it restarts
-// (ErrNotDurable, which who replicates may let pass). Call it when the service
-// starts: the store itself works as long as the server does.
-func (s *Store) Check(ctx context.Context) error { return check(ctx, s.client) }
-
-// Check is [Store.Check] for the servers that remember proofs. One that restarts
-// without an append-only file (ErrNotDurable) takes once more the proofs of the last
-// minute or so, by who has their key or copied them.
-func (r *Replays) Check(ctx context.Context) error { return check(ctx, r.client) }
-
-func check(ctx context.Context, client redis.UniversalClient) error {
+// Check asks the servers of client whether they can be trusted with what is kept here,
+// and returns all that is wrong: a server that does not answer, that is a replica,
+// that may evict keys when its memory is full, or that forgets them when it restarts.
+// The last, alone, is ErrNotDurable, which who replicates may let pass. With used
+// proofs it means that those of the last minute or so are taken once more, by who has
+// their key or copied them. Call Check when the service starts: what is here works as
+// long as the servers do.
+func Check(ctx context.Context, client redis.UniversalClient) error {
 	var mistakes []error
+	durable := true
 	err := each(ctx, client, func(ctx context.Context, node redis.Cmdable) error {
 		text, err := node.Info(ctx).Result()
 		if err != nil {
@@ -44,12 +41,19 @@ func check(ctx context.Context, client redis.UniversalClient) error {
 			mistakes = append(mistakes, fmt.Errorf("redisstore: maxmemory-policy is %q, want noeviction: the server may throw sessions, revocations and used proofs away", policy))
 		}
 		if info["aof_enabled"] != "1" {
-			mistakes = append(mistakes, ErrNotDurable)
+			durable = false
 		}
 		return nil
 	})
 	if err != nil {
 		mistakes = append(mistakes, failed("ask the server about itself", err))
+	}
+	switch {
+	case durable:
+	case len(mistakes) == 0:
+		return ErrNotDurable
+	default: // in words alone, for nobody to let the others pass with it
+		mistakes = append(mistakes, errors.New(ErrNotDurable.Error()))
 	}
 	return errors.Join(mistakes...)
 }

@@ -5,7 +5,7 @@
 //	client := redis.NewClient(&redis.Options{Addr: "localhost:6379", ContextTimeoutEnabled: true})
 //	store, err := redisstore.New(redisstore.Config{Client: client})
 //	...
-//	err = store.Check(ctx) // when the service starts
+//	err = redisstore.Check(ctx, client) // when the service starts
 //
 // The client is one of go-redis: NewClient for one server, NewFailoverClient for
 // Sentinel, NewClusterClient for a Cluster. With ContextTimeoutEnabled a request

@@ -39,19 +39,15 @@ func ExampleNew() {
 	// Output: 1 <nil>
 }
 
-func ExampleStore_Check() {
+func ExampleCheck() {
 	options, err := redis.ParseURL(os.Getenv("REDIS_URL"))
 	if err != nil {
 		panic(err)
 	}
 	client := redis.NewClient(options)
 	defer client.Close()
-	store, err := redisstore.New(redisstore.Config{Client: client})
-	if err != nil {
-		panic(err)
-	}
 	// When the service starts:
-	fmt.Println(store.Check(context.Background()))
+	fmt.Println(redisstore.Check(context.Background(), client))
 	// Output: <nil>
 }
 

@@ -28,7 +28,7 @@ func newFeed(t *testing.T, client redis.UniversalClient, prefix string, m issuer
 }
 
 func TestFeed(t *testing.T) {
-	storetest.TestFeed(t, func(t *testing.T) storetest.NewFeed {
+	storetest.RunFeed(t, func(t *testing.T) storetest.NewFeed {
 		client, prefix := shared(t)
 		return func(t *testing.T, m issuer.Mirror) (storetest.Feed, func(bool)) {
 			p := newProxy(t, client.Options().Addr)
@@ -50,7 +50,7 @@ func TestFeed(t *testing.T) {
 
 func TestFeedOnACluster(t *testing.T) {
 	cluster := newCluster(t)
-	storetest.TestFeed(t, func(t *testing.T) storetest.NewFeed {
+	storetest.RunFeed(t, func(t *testing.T) storetest.NewFeed {
 		prefix := "test:" + t.Name() + ":"
 		return func(t *testing.T, m issuer.Mirror) (storetest.Feed, func(bool)) {
 			return newFeed(t, cluster, prefix, m), nil

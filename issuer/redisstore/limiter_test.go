@@ -14,7 +14,7 @@ import (
 )
 
 func TestLimiter(t *testing.T) {
-	storetest.TestLimiter(t, func(t *testing.T, now func() time.Time) issuer.Limiter {
+	storetest.RunLimiter(t, func(t *testing.T, now func() time.Time) issuer.Limiter {
 		client, prefix := shared(t)
 		l, err := redisstore.NewLimiter(redisstore.Config{Client: client, Prefix: prefix, Now: now})
 		require.NoError(t, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/tokenloop/tokenloop/issuer"
 	"github.com/tokenloop/tokenloop/issuer/redisstore"
 )
 
@@ -33,7 +34,7 @@ func ExampleReplays_Use() {
 	// false <nil>
 }
 
-// What a service asks of its server when it starts.
+// The memory of the DPoP of an issuer, and of that of a Middleware.
 func ExampleNewReplays() {
 	options, err := redis.ParseURL(os.Getenv("REDIS_URL"))
 	if err != nil {
@@ -45,6 +46,7 @@ func ExampleNewReplays() {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(replays.Check(context.Background()))
-	// Output: <nil>
+	config := issuer.DPoP{Replays: replays}
+	fmt.Println(config.Replays == replays)
+	// Output: true
 }

@@ -112,7 +112,7 @@ func TestReplaysOnACluster(t *testing.T) {
 			assert.Equal(t, first, ok)
 		}
 	}
-	require.ErrorIs(t, r.Check(t.Context()), redisstore.ErrNotDurable)
+	require.ErrorIs(t, redisstore.Check(t.Context(), cluster), redisstore.ErrNotDurable)
 }
 
 // A server that does not answer is no first use, and takes no more than its time.
@@ -135,16 +135,6 @@ func TestAUseThatIsNotKnown(t *testing.T) {
 	require.ErrorContains(t, err, "redisstore: remember a proof")
 	_, err = redisstore.NewReplays(redisstore.Config{})
 	require.ErrorContains(t, err, "Config.Client is required")
-}
-
-// A server that is asked whether it can be trusted with proofs.
-func TestCheckOfReplays(t *testing.T) {
-	s := newServer(t, "--maxmemory-policy", "allkeys-lru")
-	err := newReplays(t, connect(t, s.url()), "").Check(t.Context())
-	require.ErrorIs(t, err, redisstore.ErrNotDurable)
-	require.ErrorContains(t, err, "want noeviction")
-	s = newServer(t, "--appendonly", "yes")
-	require.NoError(t, newReplays(t, connect(t, s.url()), "").Check(t.Context()))
 }
 
 // The package documentation says how large a proof is.

@@ -36,7 +36,7 @@ func feedOn(t *testing.T, e engine, db *sql.DB, c sqlstore.FeedConfig) *sqlstore
 
 func TestFeed(t *testing.T) {
 	each(t, func(t *testing.T, e engine) {
-		storetest.TestFeed(t, func(t *testing.T) storetest.NewFeed {
+		storetest.RunFeed(t, func(t *testing.T) storetest.NewFeed {
 			driver, source := e.create(t)
 			openStore(t, e, driver, source) // which makes the table
 			return func(t *testing.T, m issuer.Mirror) (storetest.Feed, func(bool)) {

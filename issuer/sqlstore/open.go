@@ -14,7 +14,8 @@ import (
 // "sqlite" after an import of modernc.org/sqlite: write-ahead log, 5 s of
 // patience with other processes, foreign keys, every commit on the disk before
 // it is answered, and one connection, since SQLite has one writer. A new file
-// can be read by its owner alone.
+// can be read by its owner alone. The settings are written as that driver reads them;
+// another one may ignore them.
 func OpenSQLite(driver, file string) (*sql.DB, error) {
 	if file == "" {
 		return nil, errors.New("sqlstore: open SQLite: no file is named")
@@ -39,8 +40,8 @@ func OpenSQLite(driver, file string) (*sql.DB, error) {
 
 // SetPool lets db keep up to open connections and keeps them all while they are
 // idle. By itself database/sql keeps two and opens the others anew for every
-// statement. A connection is replaced after half an hour, so that a pool finds
-// its way to a server that has taken over.
+// statement. Of several connections each is replaced after half an hour, so that a
+// pool finds its way to a server that has taken over.
 func SetPool(db *sql.DB, open int) {
 	db.SetMaxOpenConns(open)
 	db.SetMaxIdleConns(open)

@@ -25,14 +25,14 @@ type Feed interface {
 // where it is nil, the test of that is skipped.
 type NewFeed func(t *testing.T, m issuer.Mirror) (f Feed, cut func(away bool))
 
-// TestFeed holds the feeds of an engine to what a verifier relies on. Each call of
+// RunFeed holds the feeds of an engine to what a verifier relies on. Each call of
 // newList returns the maker of the feeds of a list that is empty. Their clock is
 // time.Now.
 //
 //	func TestFeed(t *testing.T) {
-//		storetest.TestFeed(t, func(t *testing.T) storetest.NewFeed { return newList(t) })
+//		storetest.RunFeed(t, func(t *testing.T) storetest.NewFeed { return newList(t) })
 //	}
-func TestFeed(t *testing.T, newList func(t *testing.T) NewFeed) {
+func RunFeed(t *testing.T, newList func(t *testing.T) NewFeed) {
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, NewFeed)

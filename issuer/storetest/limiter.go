@@ -10,10 +10,10 @@ import (
 	"github.com/tokenloop/tokenloop/issuer"
 )
 
-// TestLimiter holds the limiter that newLimiter makes to the contract of
+// RunLimiter holds the limiter that newLimiter makes to the contract of
 // issuer.Limiter. Each call of newLimiter returns one that has counted nothing,
 // and whose clock is now, which the suite moves; clean-up is for t.Cleanup.
-func TestLimiter(t *testing.T, newLimiter func(t *testing.T, now func() time.Time) issuer.Limiter) {
+func RunLimiter(t *testing.T, newLimiter func(t *testing.T, now func() time.Time) issuer.Limiter) {
 	for _, c := range []struct {
 		name string
 		test func(*limited)

@@ -6,8 +6,8 @@
 //	}
 //
 // Run it with the race detector. With -short the races are a tenth as long. A store
-// that processes share has RunProcesses besides, feeds of denials have TestFeed, and
-// limiters TestLimiter.
+// that processes share has RunProcesses besides, feeds of denials have RunFeed, and
+// limiters RunLimiter.
 package storetest
 
 import (
@@ -34,7 +34,7 @@ import (
 
 // Run holds the store that newStore makes to the contract of issuer.Store. Each
 // call of newStore returns an empty store; clean-up is for t.Cleanup. The clock
-// of the suite is time.Now, and in one race it is ahead by some hours.
+// of the suite is time.Now; some tests are up to a month ahead of it, or minutes behind.
 func Run(t *testing.T, newStore func(t *testing.T) issuer.Store) {
 	for _, c := range []struct {
 		name string
