@@ -193,7 +193,7 @@ const (
 
 func (m *headerMemo) get(set *keySet, segment string) *header {
 	c := m.current.Load()
-	if c == nil || c.set != set || set == nil {
+	if c == nil || c.set != set {
 		return nil
 	}
 	for i := range c.headers {

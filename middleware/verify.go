@@ -96,7 +96,7 @@ func (m *Middleware) seenBefore(ctx context.Context, request *http.Request, hash
 		return r, is, nil
 	}
 	err := m.judgeTime(&r.Claims, now)
-	if err != nil && over(now, r.ExpiresAt) {
+	if over(now, r.ExpiresAt) {
 		m.cache.drop(e)
 	}
 	return r, is, err
