@@ -18,8 +18,8 @@ func (m *Middleware) preflight(r *http.Request) bool {
 		len(r.Header["Authorization"]) != 0 || r.ContentLength != 0 {
 		return false
 	}
-	_, found, err := m.tokenOf(r)
-	return found == nil && reasonOf(err) == jwterrors.TokenMissing
+	_, _, err := m.tokenOf(r)
+	return reasonOf(err) == jwterrors.TokenMissing
 }
 
 // A headersOnly is the ResponseWriter of a preflight. No browser shows a script

@@ -34,6 +34,7 @@ func TestPreflights(t *testing.T) {
 		return h
 	}
 	checked := newAuth(t, func(c *middleware.Config) { c.CheckPreflights = true })
+	cookies := newAuth(t, func(c *middleware.Config) { c.TokenCookie = "token" })
 	guard := middleware.RequireScopes("admin")
 	for _, c := range []struct {
 		name    string
@@ -54,6 +55,9 @@ func TestPreflights(t *testing.T) {
 		{"with an empty Origin", auth.Handler(careless), "OPTIONS", with("Origin", ""), "", jwterrors.TokenMissing},
 		{"with two Origins", auth.Handler(careless), "OPTIONS", with("Origin", "https://a.example", "https://b.example"), "", jwterrors.TokenMissing},
 		{"without a method that is asked for", auth.Handler(careless), "OPTIONS", with("Access-Control-Request-Method"), "", jwterrors.TokenMissing},
+		{"with an empty method", auth.Handler(careless), "OPTIONS", with("Access-Control-Request-Method", ""), "", jwterrors.TokenMissing},
+		{"with a bad token in a cookie", cookies.Handler(careless), "OPTIONS", with("Cookie", "token=x"), "", jwterrors.TokenFormatInvalid},
+		{"with two tokens in cookies", cookies.Handler(careless), "OPTIONS", with("Cookie", "token=x; token=y"), "", jwterrors.RequestInvalid},
 		{"with a body", auth.Handler(careless), "OPTIONS", preflight, "x=1", jwterrors.TokenMissing},
 		{"with other credentials", auth.Handler(careless), "OPTIONS", with("Authorization", "Basic YTpi"), "", jwterrors.TokenMissing},
 		{"with a bad token", auth.Handler(careless), "OPTIONS", with("Authorization", "Bearer x"), "", jwterrors.TokenFormatInvalid},
