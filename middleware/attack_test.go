@@ -115,6 +115,12 @@ func TestTheAuthorizationHeader(t *testing.T) { // IT-05, JG-20, NV-01
 			expect(t, get(t, url, c.values...), c.status, c.reason)
 		})
 	}
+	t.Run("spaces and tabs around, which no connection brings", func(t *testing.T) { // RFC 9110, Section 5.5
+		for _, value := range []string{" Bearer " + token, "\tBearer " + token, "Bearer " + token + "\t", "\t Bearer " + token + " \t"} {
+			_, err := newAuth(t).Check(request(value))
+			assert.NoError(t, err, "%q", value)
+		}
+	})
 	t.Run("a token elsewhere is not looked at", func(t *testing.T) { // JG-20
 		expect(t, get(t, url+"?access_token="+token), 401, jwterrors.TokenMissing)
 	})

@@ -163,6 +163,9 @@ func TestACopyHasItsOwnLists(t *testing.T) {
 				require.Equal(t, list, *own, n)
 			}
 			for _, own := range lists {
+				if n > 0 {
+					(*own)[0] = "changed"
+				}
 				*own = append(*own, "more")
 				(*own)[0] = "changed"
 			}

@@ -157,10 +157,12 @@ func TestSharedClaims(t *testing.T) {
 	denied := middleware.NewDenylist(middleware.DenylistOptions{})
 	auth := newAuth(t, func(c *middleware.Config) { c.ShareClaims, c.Revocations = true, denied })
 	token := good()
+	type number struct{}
 	var seen []*middleware.Claims
+	var contexts []context.Context
 	handler := auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		claims, _ := middleware.FromContext(r.Context())
-		seen = append(seen, claims)
+		seen, contexts = append(seen, claims), append(contexts, r.Context())
 		middleware.RequireScopes("admin")(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 			t.Error("a scope that a handler wrote was believed")
 		})).ServeHTTP(httptest.NewRecorder(), r)
@@ -169,14 +171,17 @@ func TestSharedClaims(t *testing.T) {
 			claims.Issuer, claims.Audience = "", nil
 		}
 	}))
-	for range 5 {
-		r := httptest.NewRequest("GET", "/", nil)
+	for i := range 5 {
+		r := httptest.NewRequest("GET", "/", nil).WithContext(context.WithValue(t.Context(), number{}, i))
 		r.Header.Set("Authorization", "Bearer "+token)
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)
 		require.Equal(t, 200, w.Code)
 	}
 	require.Len(t, seen, 5)
+	for i, ctx := range contexts {
+		assert.Equal(t, i, ctx.Value(number{}), "the context is the request's own")
+	}
 	assert.NotSame(t, seen[0], seen[1], "before it is remembered")
 	assert.Same(t, seen[2], seen[3])
 	assert.Same(t, seen[3], seen[4])

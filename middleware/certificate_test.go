@@ -221,6 +221,9 @@ func TestTheFormsOfACertificateHeader(t *testing.T) {
 	}
 	for name, values := range map[string][]string{
 		"two fields":             {":" + b64 + ":", ":" + b64 + ":"},
+		"two, the first empty":   {"", ":" + b64 + ":"},
+		"a line break":           {":" + b64[:40] + "\r\n" + b64[40:] + ":"},
+		"a key after half a one": {url.PathEscape("-----BEGIN CERTIFICATE-----\nAAAA\n" + string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))},
 		"no colon at the end":    {":" + b64},
 		"a colon alone":          {":"},
 		"no bytes":               {"::"},
@@ -261,6 +264,10 @@ func TestMistakesInACertificateHeader(t *testing.T) {
 	for _, want := range []string{`"a b" cannot be`, "everybody", "no network"} {
 		assert.ErrorContains(t, err, want)
 	}
+	for _, field := range []string{"Client:Cert", "Client\tCert", "Client-Cért"} {
+		_, err = middleware.CertificateHeader(field, netip.MustParsePrefix("192.0.2.0/24"))
+		assert.ErrorContains(t, err, "cannot be the name of a field", field)
+	}
 	_, err = middleware.CertificateHeader("")
 	assert.ErrorContains(t, err, `""`)
 	assert.ErrorContains(t, err, "no proxies")
@@ -280,6 +287,7 @@ func TestTheCallersCertificates(t *testing.T) {
 		{"another one", []byte{1}, nil, jwterrors.ProofInvalid},
 		{"none", nil, nil, jwterrors.ProofInvalid},
 		{"an error", mine.Certificate[0], errors.New("broken"), jwterrors.ProofInvalid},
+		{"an error of no reason", mine.Certificate[0], &jwterrors.Error{Err: errors.New("broken")}, jwterrors.ProofInvalid},
 		{"an error with a reason", mine.Certificate[0], fmt.Errorf("broken: %w", jwterrors.RequestInvalid), jwterrors.RequestInvalid},
 	} {
 		auth := newAuth(t, func(config *middleware.Config) {

@@ -135,6 +135,8 @@ func TestMistakesInTheConfig(t *testing.T) {
 		{"a JWKS from a file", jwks("file:///etc/jwks", middleware.JWKSOptions{InsecureAllowHTTP: true}), "not one of https"},
 		{"a JWKS without URL", jwks("", middleware.JWKSOptions{}), "not one of https"},
 		{"a JWKS with a path alone", jwks("/jwks", middleware.JWKSOptions{}), "not one of https"},
+		{"a JWKS without host", jwks("https:///jwks", middleware.JWKSOptions{}), "not one of https"},
+		{"a JWKS whose URL has half an escape", jwks("https://id.example.com/%2", middleware.JWKSOptions{}), "not one of https"},
 		{"a JWKS with a password", jwks("https://a:b@id.example.com/", middleware.JWKSOptions{}), "user"},
 		{"a JWKS with a negative timeout", jwks(url, middleware.JWKSOptions{Timeout: -1}), "Timeout is negative"},
 		{"a JWKS that is renewed before it is there", jwks(url, middleware.JWKSOptions{RefreshAfter: -1}), "RefreshAfter is negative"},

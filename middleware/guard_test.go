@@ -156,6 +156,7 @@ func TestRequireClaim(t *testing.T) {
 		{"is a number", token, "level", []string{"2"}, true},
 		{"is an object", token, "nested", []string{`{"a":"b"}`, "b"}, false},
 		{"is deep", token, "list", []string{"deep"}, false},
+		{"is deep, as it is spelled", token, "list", []string{`["deep"]`}, false},
 		{"has a quote", token, "quoted", []string{`a"b`}, true},
 		{"is null", null, "none", nil, false},
 		{"is null as a word", null, "none", []string{"null"}, false},

@@ -139,6 +139,8 @@ func TestAnOutageDoesNotHideWhatIsKnown(t *testing.T) {
 		assert.ErrorIs(t, verify(auth, "x"), jwterrors.TokenFormatInvalid)
 		assert.ErrorIs(t, verify(auth, good()), jwterrors.TokenSignatureInvalid, "HS256 is never for public keys")
 		assert.ErrorIs(t, verify(auth, newNamed(strings.Repeat("k", 257)).token()), jwterrors.TokenKeyUnknown)
+		assert.ErrorIs(t, verify(auth, newNamed("k\x7f").token()), jwterrors.TokenKeyUnknown)
+		assert.ErrorIs(t, verify(auth, newNamed("k\x1f").token()), jwterrors.TokenKeyUnknown)
 		assert.Zero(t, e.fetches.Load())
 		unavailable(t, verify(auth, newNamed("a").token()))
 	})
@@ -660,6 +662,13 @@ func TestFailedFetchesAreLogged(t *testing.T) {
 	assert.Contains(t, log.String(), "level=WARN")
 	assert.Contains(t, log.String(), "no route to host")
 	assert.NotContains(t, log.String(), "hidden")
+
+	log.Reset()
+	a, e := newNamed("a"), &endpoint{}
+	e.publish(a.jwk())
+	auth = withKeys(t, e.keys(func(o *middleware.JWKSOptions) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) }))
+	require.NoError(t, verify(auth, a.token()))
+	assert.Empty(t, log.String(), "a fetch that did not fail")
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -736,6 +745,44 @@ func TestAnAnswerThatBreaksOff(t *testing.T) {
 	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
+// A validator is that of one URL, and of a length that is worth to be kept.
+func TestTheETagOfAnotherSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, a, b := &endpoint{}, newNamed("a"), newNamed("b")
+		sets := map[string][]byte{"/jwks/1": jwkSet(a.jwk()), "/jwks/2": jwkSet(b.jwk())}
+		where, etag := "/jwks/1", `"1"`
+		var asked []string
+		e.fail(func(w http.ResponseWriter, r *http.Request) {
+			set, ok := sets[r.URL.Path]
+			if !ok {
+				_, _ = fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":"https://id.example.com%s"}`, issuer, where)
+				return
+			}
+			asked = append(asked, r.Header.Get("If-None-Match"))
+			w.Header().Set("ETag", etag)
+			if r.Header.Get("If-None-Match") == etag {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			_, _ = w.Write(set)
+		})
+		auth := withKeys(t, middleware.Discover(issuer, middleware.JWKSOptions{Client: &http.Client{Transport: e}}))
+		require.NoError(t, verify(auth, a.token()))
+		refresh := func(k named) {
+			time.Sleep(16 * time.Minute)
+			require.NoError(t, verify(auth, k.token()))
+			synctest.Wait()
+		}
+		where = "/jwks/2"
+		refresh(a)
+		require.NoError(t, verify(auth, b.token()), "it is in the set of now")
+		asked, etag = nil, `"`+strings.Repeat("1", 1024)+`"`
+		refresh(b)
+		refresh(b)
+		assert.Equal(t, []string{`"1"`, ""}, asked)
+	})
+}
+
 // A 304 to a request that did not ask for one is no set.
 func TestNotModifiedFromTheStart(t *testing.T) {
 	e := &endpoint{}
@@ -756,6 +803,8 @@ func TestCacheControl(t *testing.T) {
 		{http.Header{"Cache-Control": {"public", "MAX-AGE=\"300\""}}, 5 * time.Minute},
 		{http.Header{"Cache-Control": {"max-age=600"}, "Age": {"300"}}, 5 * time.Minute},
 		{http.Header{"Cache-Control": {"max-age=600"}, "Age": {"900"}}, time.Minute},
+		{http.Header{"Cache-Control": {"max-age=300", "max-age=600"}}, 5 * time.Minute},
+		{http.Header{"Age": {"300"}}, 15 * time.Minute},
 		{http.Header{"Cache-Control": {"max-age=86400"}}, 15 * time.Minute},
 		{http.Header{"Cache-Control": {"max-age=0"}}, time.Minute},
 		{http.Header{"Cache-Control": {"no-store"}}, time.Minute},

@@ -182,6 +182,7 @@ func TestWhichPublicKey(t *testing.T) { // MO-14
 		{"without IDs, the second", list(key("", a), key("", b)), b, nil, ""},
 		{"without IDs, another", list(key("", a), key("", b)), c, "x", jwterrors.TokenSignatureInvalid},
 		{"one with ID, one without", list(key("a", a), key("", b)), b, "x", ""},
+		{"one with ID, one without, under that ID", list(key("a", a), key("", b)), b, "a", ""},
 		{"one with ID, one without, under no kid", list(key("a", a), key("", b)), b, nil, ""},
 		{"one with ID, under no kid beside one without", list(key("a", a), key("", b)), a, nil, jwterrors.TokenSignatureInvalid},
 	} {
@@ -227,6 +228,7 @@ func TestWhichKeysOfASet(t *testing.T) {
 		{"with use a number", jwk(rs, object{"kid": "k", "use": 1}), rs256, false},
 		{"for verifying", jwk(rs, object{"kid": "k", "key_ops": []string{"verify"}}), rs256, true},
 		{"for wrapping", jwk(rs, object{"kid": "k", "key_ops": []string{"wrapKey"}}), rs256, false},
+		{"for verifying, and for a number", jwk(rs, object{"kid": "k", "key_ops": []any{"verify", 1}}), rs256, false},
 		{"with key_ops a string", jwk(rs, object{"kid": "k", "key_ops": "verify"}), rs256, false},
 		{"for its algorithm", jwk(rs, object{"kid": "k", "alg": "RS256"}), rs256, true},
 		{"for another algorithm", jwk(rs, object{"kid": "k", "alg": "PS256"}), rs256, false},

@@ -272,6 +272,10 @@ func TestTokenTypes(t *testing.T) { // JG-05
 	require.NoError(t, verify(auth, good()))
 	require.ErrorIs(t, verify(auth, hs(object{"alg": "HS256"}, claims())), jwterrors.TokenTypeInvalid)
 	require.ErrorIs(t, verify(auth, hs(hsHeader, claims().with("type", "refresh"))), jwterrors.TokenTypeInvalid)
+	require.ErrorIs(t, verify(newAuth(t), hs(hsHeader.with("typ", "application/"), claims())), jwterrors.TokenTypeInvalid, "it is not left open")
+	text := newAuth(t, func(c *middleware.Config) { c.TokenTypes = []string{"text/jwt"} })
+	require.NoError(t, verify(text, hs(hsHeader.with("typ", "Text/JWT"), claims())))
+	require.ErrorIs(t, verify(text, hs(hsHeader.with("typ", "application/text/jwt"), claims())), jwterrors.TokenTypeInvalid)
 }
 
 func TestAnyIssuerAndAnyAudience(t *testing.T) {
@@ -343,7 +347,8 @@ func TestValidate(t *testing.T) { // IT-34
 	assert.Equal(t, jwterrors.Error{Reason: jwterrors.AuthenticationInsufficient, MaxAge: time.Minute, Err: shared.Err}, *shared, "the caller's own error is left alone")
 
 	refusal = &jwterrors.Error{}
-	assert.Equal(t, jwterrors.TokenGenericError, jwterrors.ReasonOf(verify(auth, good())))
+	require.ErrorAs(t, verify(auth, good()), &e)
+	assert.Equal(t, jwterrors.TokenGenericError, e.Reason)
 }
 
 func TestTheErrorSaysWhoseTokenAndWhen(t *testing.T) { // MO-06, MO-07
@@ -494,6 +499,10 @@ func TestClaims(t *testing.T) {
 	slog.New(slog.NewTextHandler(&log, nil)).Info("seen", "claims", c)
 	assert.Contains(t, log.String(), "claims.sub=alice")
 	assert.NotContains(t, log.String(), "a@example.com")
+
+	c, err = newAuth(t).Verify(t.Context(), hs(hsHeader, claims().with("auth_time", 0)))
+	require.NoError(t, err)
+	assert.Zero(t, c.AuthTime, "nobody logged in")
 }
 
 func TestScopes(t *testing.T) {

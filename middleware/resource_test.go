@@ -34,6 +34,8 @@ func TestWhereTheMetadataAre(t *testing.T) {
 		"orders":                                "",
 		"":                                      "",
 		"https://a b":                           "",
+		"//api.example.com/orders":              "",
+		"urn:orders":                            "",
 	} {
 		assert.Equal(t, want, middleware.ProtectedResourceMetadata{Resource: resource}.URL(), resource)
 	}
@@ -140,10 +142,14 @@ func TestMistakesInTheMetadata(t *testing.T) {
 		{"an empty scope", func(d *metadata) { d.ScopesSupported = []string{""} }, "ScopesSupported"},
 		{"two scopes in one", func(d *metadata) { d.ScopesSupported = []string{"a b"} }, "ScopesSupported"},
 		{"a scope with a quote", func(d *metadata) { d.ScopesSupported = []string{`a"`} }, "ScopesSupported"},
+		{"a scope with a backslash", func(d *metadata) { d.ScopesSupported = []string{`a\b`} }, "ScopesSupported"},
+		{"a scope beyond ASCII", func(d *metadata) { d.ScopesSupported = []string{"ä"} }, "ScopesSupported"},
 		{"a scope twice", func(d *metadata) { d.ScopesSupported = []string{"a", "b", "a"} }, "ScopesSupported: number 2"},
 		{"a method that is none", func(d *metadata) { d.BearerMethodsSupported = []string{"cookie"} }, `BearerMethodsSupported: "cookie"`},
 		{"all methods", func(d *metadata) { d.BearerMethodsSupported = []string{"header", "body", "query"} }, ""},
 		{"signatures with none", func(d *metadata) { d.ResourceSigningAlgValuesSupported = []string{"none"} }, "ResourceSigningAlgValuesSupported"},
+		{"signatures with nothing", func(d *metadata) { d.ResourceSigningAlgValuesSupported = []string{""} }, "ResourceSigningAlgValuesSupported"},
+		{"proofs with nothing", func(d *metadata) { d.DPoPSigningAlgValuesSupported = []string{""} }, "DPoPSigningAlgValuesSupported"},
 		{"an empty type", func(d *metadata) { d.AuthorizationDetailsTypesSupported = []string{""} }, "AuthorizationDetailsTypesSupported"},
 		{"proofs with none", func(d *metadata) { d.DPoPSigningAlgValuesSupported = []string{"none"} }, "DPoPSigningAlgValuesSupported"},
 		{"proofs with a secret", func(d *metadata) { d.DPoPSigningAlgValuesSupported = []string{"HS512"} }, "DPoPSigningAlgValuesSupported"},

@@ -97,6 +97,7 @@ func TestWhereTheTokenIs(t *testing.T) {
 		{"form", all, "POST", "", "a=b&access_token=" + token, values{"Content-Type": form + "; charset=utf-8"}, ""},
 		{"form by PUT", all, "PUT", "", "access_token=" + token, values{"Content-Type": form}, jwterrors.TokenMissing},
 		{"form of another type", all, "POST", "", "access_token=" + token, values{"Content-Type": "text/plain"}, jwterrors.TokenMissing},
+		{"form of a type that is malformed", all, "POST", "", "access_token=" + token, values{"Content-Type": form + "; charset"}, jwterrors.TokenMissing},
 		{"form without type", all, "POST", "", "access_token=" + token, nil, jwterrors.TokenMissing},
 		{"form without token", all, "POST", "", "a=b", values{"Content-Type": form}, jwterrors.TokenMissing},
 		{"form, twice", all, "POST", "", "access_token=" + token + "&access_token=x", values{"Content-Type": form}, jwterrors.RequestInvalid},
@@ -141,6 +142,13 @@ func TestWhereTheTokenIs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What may be asked for by GET may be asked about by HEAD.
+func TestATokenInTheQueryOfHEAD(t *testing.T) {
+	auth := newAuth(t, func(c *middleware.Config) { c.TokenInQuery = true })
+	_, err := auth.Check(httptest.NewRequest("HEAD", "/?access_token="+good(), nil))
+	assert.NoError(t, err)
 }
 
 func pad(s string, n int) string { return s + strings.Repeat("x", n-len(s)) }

@@ -267,6 +267,7 @@ func TestListsThatAreRefused(t *testing.T) {
 		{"with a ttl of 0", l.list(good.with("ttl", 0)), `"ttl"`},
 		{"with a negative ttl", l.list(good.with("ttl", -30)), `"ttl"`},
 		{"with a word as ttl", l.list(good.with("ttl", "30")), `"ttl"`},
+		{"with null as ttl", l.list(good.with("ttl", raw("null"))), `"ttl"`},
 		{"without a list", l.list(good.with("status_list", nil)), `"status_list"`},
 		{"with an array", l.list(good.with("status_list", []int{1})), `"status_list"`},
 		{"of three bits", status(3, deflated([]byte{0})), `"bits"`},
@@ -300,10 +301,13 @@ func TestListsThatAreRefused(t *testing.T) {
 		})
 	}
 	now = time.Now().Unix()
+	var log bytes.Buffer
+	logger := func(o *middleware.StatusListOptions) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) }
 	l.publish(l.list(good.with("iat", now+25).with("exp", now-10).with("ttl", 0.5).with("iss", issuer).with("more", object{})))
 	assert.NoError(t, verify(l.auth(t), l.at(0)), "at the limits of the leeway, with claims that have no meaning here")
 	l.publish(l.list(good.with("iat", now).with("exp", nil).with("ttl", nil)))
-	assert.NoError(t, verify(l.auth(t), l.at(0)), "what is not required")
+	assert.NoError(t, verify(l.auth(t, logger), l.at(0)), "what is not required")
+	assert.Empty(t, log.String(), "a fetch that did not fail")
 }
 
 // The URL of the list is fetched over https alone, and its status counts.

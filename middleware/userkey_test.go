@@ -63,6 +63,7 @@ func TestTheUserKey(t *testing.T) { // IT-07, IT-08, IT-10, IT-11, IT-31.09, IT-
 		{"email", mail, "", ""},
 		{"userId", id, "", ""},
 		{"email, and userId is null", mail.with("userId", rawNull), "", ""},
+		{"userId, and email is null", id.with("email", rawNull), "", ""},
 		{"email of the request's user", mail, "user@example.com", ""},
 		{"userId of the request's user", id, "user123", ""},
 		{"neither", base, "", jwterrors.TokenUserKeyInvalid},
