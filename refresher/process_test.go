@@ -59,6 +59,10 @@ func work(url, path string) error {
 		return makeKey(path)
 	}
 	if requests == 0 {
+		go func() { // whoever started it may end first
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			os.Exit(1)
+		}()
 		return saveForEver(store)
 	}
 	base := &http.Transport{MaxConnsPerHost: 16, MaxIdleConnsPerHost: 16}

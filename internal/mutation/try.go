@@ -218,6 +218,7 @@ func (b *binary) run(removed int, notes string, args ...string) ([]byte, error) 
 	defer cancel()
 	cmd := exec.CommandContext(ctx, b.path, append(args, "-test.timeout=100s")...)
 	cmd.Dir = b.cwd
+	cmd.WaitDelay = 10 * time.Second // for processes of the test's own that outlive it
 	cmd.Env = append(os.Environ(), "MUTATION_REMOVED="+strconv.Itoa(removed), "MUTATION_NOTES="+notes)
 	return cmd.CombinedOutput()
 }
