@@ -200,8 +200,14 @@ func TestALinkThatComesAndGoes(t *testing.T) {
 func TestAFullDisk(t *testing.T) {
 	if path := os.Getenv("TOKENLOOP_FULL_DISK"); path != "" {
 		store := fileStore(t, path)
-		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 64, Max: 64})) // bytes of a file
-		require.ErrorIs(t, store.Save(t.Context(), refresher.Tokens{AccessToken: strings.Repeat("x", 1000)}), syscall.EFBIG)
+		var before syscall.Rlimit
+		require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before))
+		full := before
+		full.Cur = 64 // bytes that a file may have
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &full))
+		err := store.Save(t.Context(), refresher.Tokens{AccessToken: strings.Repeat("x", 1000)})
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before))
+		require.ErrorIs(t, err, syscall.EFBIG)
 		return
 	}
 	path := tokenFile(t)
