@@ -412,3 +412,38 @@ func TestWhatIsGivenBackOverwritesNoLogin(t *testing.T) {
 		assert.Equal(t, tokens.RefreshToken, refreshToken(t, broken))
 	})
 }
+
+// What cannot be given back to another user is reported, and what is not theirs is not
+// given to them.
+func TestWhatCannotBeGivenBack(t *testing.T) {
+	t.Run("the store does not take it", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, broken := newService(), &brokenStore{}
+			share := func(c *refresher.Config) { c.Store = &refresher.SplitStore{Secure: ownerless{broken}} }
+			var told failures
+			a := offline(t, s, func(c *refresher.Config) { share(c); c.OnFailure = told.add })
+			login(t, a)
+			s.subject = "bob"
+			login(t, offline(t, s, share))
+			broken.breaks("Save")
+			require.ErrorIs(t, a.Refresh(t.Context()), jwterrors.LoggedOut)
+			synctest.Wait()
+			assert.Contains(t, told.reasons(), string(jwterrors.StoreUnavailable))
+		})
+	})
+	t.Run("it is for a third user", func(t *testing.T) {
+		s, store := newService(), &refresher.MemoryStore{}
+		a := offline(t, s, func(c *refresher.Config) { c.Store = store })
+		only := refresher.WithTokens(refresher.Tokens{AccessToken: of("alice@example.com", 1), RefreshToken: "alice's"})
+		require.NoError(t, a.Identify(t.Context(), refresher.Email("alice@example.com"), only))
+		theirs := refresher.Tokens{RefreshToken: "bob's", Identity: refresher.UserID("bob")}
+		require.NoError(t, store.Save(t.Context(), theirs))
+		s.hookRefresh(func(w http.ResponseWriter, _ *http.Request) bool {
+			_ = json.NewEncoder(w).Encode(map[string]string{"access_token": of("carol@example.com", 1), "refresh_token": "carol's"})
+			return true
+		})
+		require.ErrorIs(t, a.Refresh(t.Context()), jwterrors.LoggedOut)
+		assert.EqualValues(t, 1, s.refreshes.Load())
+		assert.Equal(t, theirs, must(store.Load(t.Context())))
+	})
+}

@@ -444,3 +444,64 @@ func TestALogoutWithAStoreThatIsAway(t *testing.T) {
 		})
 	}
 }
+
+// A store that fails in other ways when it is written again is asked once more later.
+func TestAFailedSaveIsMadeUpForBehindOtherFailures(t *testing.T) {
+	for _, what := range []string{"Lock", "Load"} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, store := newService(), &triedStore{}
+				tr := saving(t, s, store, nil)
+				login(t, tr)
+				store.breaks("Save")
+				require.NoError(t, tr.Refresh(t.Context()))
+				saves := store.saves.Load()
+				store.breaks(what)
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				assert.Equal(t, saves, store.saves.Load(), "nothing is written without a look at what is there")
+				store.breaks("")
+				time.Sleep(4 * time.Second)
+				synctest.Wait()
+				assert.Equal(t, "refresh-token-number-2", refreshToken(t, store))
+			})
+		})
+	}
+}
+
+// Tokens that were replaced while they were about to be saved again are not saved.
+func TestTokensThatAreReplacedBeforeTheyAreSavedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newService(), &badStore{}
+		var told failures
+		tr := saving(t, s, store, func(c *refresher.Config) { c.OnFailure = told.add })
+		store.set("Save", func() { panic("a broken disk") })
+		require.ErrorIs(t, tr.Login(t.Context(), alice), jwterrors.StoreUnavailable)
+		synctest.Wait()
+		before := told.reasons()
+		store.set("Lock", func() {
+			store.set("", nil)
+			assert.NoError(t, tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: s.access(7), RefreshToken: "theirs"}))
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, "theirs", refreshToken(t, store))
+		assert.Equal(t, before, told.reasons(), "nothing else has failed")
+	})
+}
+
+// The refresh token of an answer whose access token is of no use is saved later, too.
+func TestARefreshTokenAloneIsSavedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newService(), &triedStore{}
+		tr := saving(t, s, store, nil)
+		login(t, tr)
+		s.ttl = 2 * 365 * 24 * time.Hour // longer than MaxLifetime
+		store.breaks("Save")
+		require.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.TokenExpirationInvalid)
+		store.breaks("")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, "refresh-token-number-2", refreshToken(t, store))
+	})
+}
