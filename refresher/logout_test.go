@@ -752,3 +752,108 @@ func TestALogoutThatHasGivenWayIsForgotten(t *testing.T) {
 		assert.Equal(t, []string{old[0].Tokens.RefreshToken, "newer"}, revoked(s))
 	})
 }
+
+// A session of an access token alone has ended, too, when its logout waits.
+func TestALaunchAfterALogoutOfAnAccessToken(t *testing.T) {
+	for name, c := range map[string]struct {
+		stored string
+		ended  bool
+	}{"the same": {"A", true}, "another": {"B", false}} {
+		t.Run(name, func(t *testing.T) {
+			s, store, queue := newService(), &refresher.MemoryStore{}, &fullQueue{}
+			require.NoError(t, store.Save(t.Context(), refresher.Tokens{AccessToken: c.stored}))
+			queue.set([]refresher.PendingLogout{{
+				ID: "A", URL: "http://service.test/auth/logout", Since: time.Now(), Tokens: refresher.Tokens{AccessToken: "A"},
+			}})
+			tr := offline(t, s, func(config *refresher.Config) { config.Store, config.Logouts = store, queue })
+			require.NoError(t, tr.Restore(t.Context()))
+			_, active := tr.Tokens()
+			assert.Equal(t, !c.ended, active)
+			assert.Equal(t, c.ended, must(store.Load(t.Context())).IsZero())
+		})
+	}
+}
+
+// What cannot be tokens is deleted by a logout, and sent nowhere.
+func TestALogoutOfWhatCannotBeTokens(t *testing.T) {
+	s, store := newService(), &refresher.MemoryStore{}
+	tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
+	login(t, tr)
+	require.NoError(t, store.Save(t.Context(), refresher.Tokens{AccessToken: "no\ntoken", RefreshToken: "theirs"}))
+	require.NoError(t, tr.Logout(t.Context()))
+	assert.Equal(t, []string{"refresh-token-number-1"}, revoked(s))
+	assert.True(t, must(store.Load(t.Context())).IsZero())
+}
+
+// A logout that is given up and cannot be removed is an error, since it will come again.
+func TestALogoutThatStaysInTheQueue(t *testing.T) {
+	s, all := newService(), &fullQueue{}
+	tr, l := onLine(t, s, func(c *refresher.Config) { c.Logouts = &brokenQueue{LogoutQueue: all, what: "Remove"} })
+	all.set([]refresher.PendingLogout{{
+		ID: "A", URL: "http://service.test/auth/logout", Tokens: refresher.Tokens{RefreshToken: "R", RefreshExpiry: time.Unix(1, 0)},
+	}})
+	err := tr.Flush(t.Context())
+	assert.ErrorIs(t, err, jwterrors.StoreUnavailable)
+	assert.ErrorIs(t, err, errDisk)
+	assert.Zero(t, l.count("logout"))
+}
+
+// A queue of the caller's may have a logout without a token, of which no server is told.
+func TestALogoutWithoutATokenIsNotRevoked(t *testing.T) {
+	queue := &fullQueue{}
+	queue.set([]refresher.PendingLogout{{ID: "A", URL: "https://id.example.com/revoke", Since: time.Now()}})
+	tr := newTransport(t, refresher.Config{
+		Origins: []string{"https://api.example.com"}, Logouts: queue,
+		Source: refresher.OAuth{TokenURL: "https://id.example.com/token", RevokeURL: "https://id.example.com/revoke", ClientID: "app"},
+		Base:   tripFunc(func(r *http.Request) (*http.Response, error) { t.Error("sent"); return answer(r, 200), nil }),
+	})
+	require.NoError(t, tr.Flush(t.Context()))
+	assert.Empty(t, must(queue.List(t.Context())))
+}
+
+// What waits is not sent by itself after Close.
+func TestNoLogoutIsSentAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		tr, l := onLine(t, s, nil)
+		login(t, tr)
+		l.breaks("/logout", unplugged)
+		require.Error(t, tr.Logout(t.Context()))
+		require.NoError(t, tr.Close())
+		time.Sleep(time.Minute)
+		_, err := get(t.Context(), tr.Client(), api)
+		assert.ErrorIs(t, err, jwterrors.LoggedOut)
+		synctest.Wait()
+		assert.Equal(t, 1, l.count("logout"))
+	})
+}
+
+// Flush ends with its context, while it waits for the network and while it waits for
+// a pass that is under way.
+func TestFlushEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		tr, l := onLine(t, s, nil)
+		login(t, tr)
+		l.breaks("/logout", unplugged)
+		require.Error(t, tr.Logout(t.Context()))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- tr.Flush(ctx) }()
+		synctest.Wait()
+		cancel()
+		assert.ErrorIs(t, <-done, errUnplugged)
+
+		goOn := make(chan struct{})
+		l.breaks("/logout", func(r *http.Request) (*http.Response, error) {
+			<-goOn
+			return handlerTransport{s}.RoundTrip(r)
+		})
+		go func() { done <- tr.Flush(t.Context()) }()
+		synctest.Wait()
+		assert.ErrorIs(t, tr.Flush(ctx), context.Canceled)
+		close(goOn)
+		assert.NoError(t, <-done)
+		assert.Len(t, revoked(s), 1)
+	})
+}
