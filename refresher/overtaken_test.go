@@ -122,21 +122,30 @@ func TestARefreshTokenOfAnotherUserIsNotUsedInVain(t *testing.T) {
 	})
 }
 
-// A token that is refused after its session has ended has no successor.
+// A token that is refused after its session has ended has no successor, and nobody is
+// asked for one.
 func TestATokenIsRefusedAfterItsSession(t *testing.T) {
-	s := newService()
-	tr := offline(t, s, nil)
-	login(t, tr)
-	old := must(tr.Token(t.Context()))
-	require.NoError(t, tr.Refresh(t.Context()))
-	s.hookRefresh(func(w http.ResponseWriter, r *http.Request) bool {
-		jwterrors.Responder{}.Respond(w, r, jwterrors.SessionRevoked)
-		return true
-	})
-	require.Error(t, tr.Refresh(t.Context()))
-	_, err := tr.Refused(t.Context(), old, jwterrors.TokenExpired)
-	assert.ErrorIs(t, err, jwterrors.LoggedOut)
-	assert.ErrorIs(t, err, jwterrors.SessionRevoked, "the cause is told")
+	for name, renewed := range map[string]bool{"the last one": false, "one before": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newService()
+			tr := offline(t, s, nil)
+			login(t, tr)
+			old := must(tr.Token(t.Context()))
+			if renewed {
+				require.NoError(t, tr.Refresh(t.Context()))
+			}
+			s.hookRefresh(func(w http.ResponseWriter, r *http.Request) bool {
+				jwterrors.Responder{}.Respond(w, r, jwterrors.SessionRevoked)
+				return true
+			})
+			require.Error(t, tr.Refresh(t.Context()))
+			asked := s.refreshes.Load()
+			_, err := tr.Refused(t.Context(), old, jwterrors.TokenExpired)
+			assert.ErrorIs(t, err, jwterrors.LoggedOut)
+			assert.ErrorIs(t, err, jwterrors.SessionRevoked, "the cause is told")
+			assert.Equal(t, asked, s.refreshes.Load())
+		})
+	}
 }
 
 // Whoever is named while another session begins is too late.
