@@ -316,7 +316,7 @@ const maxReplaced = 10
 func (s *FileStore) sweep(dir *os.Root) {
 	list, err := dir.Open(".")
 	if err != nil {
-		return
+		return // who saves next may sweep
 	}
 	defer list.Close()
 	names, _ := list.Readdirnames(-1)
