@@ -45,7 +45,9 @@ const MaxLoginTime = 5 * time.Minute
 const NoGrace = time.Duration(-1)
 
 // A Config describes an Issuer. Issuer, Audience, Keys, MasterKeys, Store and, unless
-// Routes.Login is RouteOff, Authenticate are required.
+// Routes.Login is RouteOff, Authenticate are required. After them come how long things
+// live, users and their sessions, revocation, the routes, browsers, OAuth clients, proof
+// of possession, limits, and what the operator sees.
 type Config struct {
 	// Issuer is the claim "iss": an https URL without query and fragment
 	// (RFC 8414, Section 2), or an http URL of a loopback address. Verifiers
@@ -83,87 +85,6 @@ type Config struct {
 	// RouteOff.
 	Authenticate func(ctx context.Context, c Credentials) (User, error)
 
-	// DPoP lets clients bind their tokens to a key (RFC 9449). Nil means that
-	// proofs are not looked at: the "token_type" of the answer tells clients.
-	// Sessions that were bound before are refused then.
-	DPoP *DPoP
-
-	// ClientCertificate returns the certificate that the client of a request
-	// has proven to hold in its TLS handshake, as DER, or nil where there is
-	// none: for a service behind a proxy, such as a CertificateHeader of the
-	// package middleware. An error without a reason is a ProofInvalid. It matters
-	// for clients that are CertificateBound, and runs concurrently. Nil means
-	// that of the connection, which the tls.Config must ask for:
-	// RequestClientCert will do, since the certificate names nobody here (RFC
-	// 8705, Section 3).
-	ClientCertificate func(*http.Request) ([]byte, error)
-
-	// BoundSessions says how the refresh tokens rotate that a thief could not
-	// use (RFC 9700, Section 2.2.2): of sessions that are bound to a key or a
-	// certificate, which has just been proven, and of clients with a secret,
-	// which have just authenticated. Zero means as all others.
-	BoundSessions BoundRotation
-
-	// Reload is asked at every refresh who the user of a session is by now.
-	// An error with the reason SessionRevoked, CredentialsInvalid or
-	// TokenUserKeyInvalid means that the user may not go on, and revokes the
-	// session; any other error is answered with 503 and changes nothing, and so does
-	// a User with another ID. The Session comes without Seed and RetryHash. Nil
-	// means that a session goes on as its login began it.
-	Reload func(ctx context.Context, s Session) (User, error)
-
-	// Prefix is the path that the Issuer is mounted at, as in
-	// mux.Handle("/auth/", iss): absolute, clean, without a slash at its end
-	// and without anything to escape. "/" is the root of the host, where the
-	// Issuer is mounted at "/" or at each of its routes. Zero means "/auth".
-	Prefix string
-
-	// Register adds a user: POST /signup, which there is only with it. See
-	// Registration for what it is given and may return. Nil means that nobody
-	// signs up.
-	Register func(ctx context.Context, r Registration) (User, error)
-
-	// Routes are the paths of the JSON routes, and Names those of the members
-	// of their requests. Zero means the ones in the package documentation.
-	Routes Routes
-	Names  Names
-
-	// Encode returns what a login, a signup or a refresh answers, for
-	// encoding/json: a struct with names of the caller's own, for example. route
-	// is "login", "signup" or "refresh". It must be safe for concurrent use. New calls it with tokens that nobody
-	// has, and refuses one that leaves out what a client cannot do without.
-	// What cannot be marshalled later is answered as a TokenGenerationError,
-	// when the refresh token has been rotated: a repetition within Grace, or
-	// with the retry key, gets the same tokens.
-	// Nil means the Tokens themselves. Refusals have Respond.
-	Encode func(route string, t Tokens) any
-
-	// Claims are the names of the claims that are signed, of those in
-	// User.Claims. What is not listed is not stored either, and of a session
-	// that began when it was listed, not signed any more. Names that the
-	// issuer sets itself are refused, in any case. Nil means none.
-	Claims []string
-
-	// BindDevice binds a session to the device that its login named, in the member
-	// "device" (RFC 9700, Section 2.2.2, asks for a stronger binding, which DPoP
-	// is): a login without one is refused, and a refresh that does not name the same
-	// one, in that member or, at /token, in the parameter "device", is a
-	// RefreshTokenInvalid that changes nothing. A session that began without
-	// one, before this was set, is bound to none. The device is no secret of
-	// this issuer's: who steals it with the token is not kept out.
-	BindDevice bool
-
-	// InsecureNoRotation lets a refresh answer the refresh token that it was
-	// sent, for clients that cannot store another one. A stolen token then
-	// works beside its owner's until the session ends, and nobody notices
-	// (RFC 9700, Section 2.2.2). IdleTTL cannot be had with it. Clients with a
-	// key or a secret need it not: see BoundSessions.
-	InsecureNoRotation bool
-
-	// ClientID is the claim "client_id" of sessions that begin at /login.
-	// Zero means "default".
-	ClientID string
-
 	// AccessTTL is the lifetime of an access token, in whole seconds, and less
 	// than a year. Zero means 15 minutes. Who lowers one that is longer than
 	// an hour must know that a denial may then end before a token of the old
@@ -187,6 +108,106 @@ type Config struct {
 	// five minutes at most; what comes later has the retry key. Zero means 30
 	// seconds; NoGrace is strict mode.
 	Grace time.Duration
+
+	// Reload is asked at every refresh who the user of a session is by now.
+	// An error with the reason SessionRevoked, CredentialsInvalid or
+	// TokenUserKeyInvalid means that the user may not go on, and revokes the
+	// session; any other error is answered with 503 and changes nothing, and so does
+	// a User with another ID. The Session comes without Seed and RetryHash. Nil
+	// means that a session goes on as its login began it.
+	Reload func(ctx context.Context, s Session) (User, error)
+
+	// Register adds a user: POST /signup, which there is only with it. See
+	// Registration for what it is given and may return. Nil means that nobody
+	// signs up.
+	Register func(ctx context.Context, r Registration) (User, error)
+
+	// Claims are the names of the claims that are signed, of those in
+	// User.Claims. What is not listed is not stored either, and of a session
+	// that began when it was listed, not signed any more. Names that the
+	// issuer sets itself are refused, in any case. Nil means none.
+	Claims []string
+
+	// SingleSession lets a login end the user's other sessions: of several
+	// logins at once the session of one is left. A login that fails leaves
+	// the old session or, when the answer of the Store or the Denylist got
+	// lost, the new one, of which the client has no token; never both.
+	SingleSession bool
+
+	// BindDevice binds a session to the device that its login named, in the member
+	// "device" (RFC 9700, Section 2.2.2, asks for a stronger binding, which DPoP
+	// is): a login without one is refused, and a refresh that does not name the same
+	// one, in that member or, at /token, in the parameter "device", is a
+	// RefreshTokenInvalid that changes nothing. A session that began without
+	// one, before this was set, is bound to none. The device is no secret of
+	// this issuer's: who steals it with the token is not kept out.
+	BindDevice bool
+
+	// InsecureNoRotation lets a refresh answer the refresh token that it was
+	// sent, for clients that cannot store another one. A stolen token then
+	// works beside its owner's until the session ends, and nobody notices
+	// (RFC 9700, Section 2.2.2). IdleTTL cannot be had with it. Clients with a
+	// key or a secret need it not: see BoundSessions.
+	InsecureNoRotation bool
+
+	// Denylist is told of sessions whose access tokens must die before they
+	// expire. Nil means that they live on until then.
+	Denylist Denier
+
+	// StatusList is published for verifiers that have no part in the Denylist, at
+	// GET <Prefix>/status-list, and each access token names its entry there. It is
+	// told of all that the Denylist is told of. Several Issuers can have one. It
+	// takes the name "status" from Claims. Nil means that there is none.
+	StatusList *StatusList
+
+	// Prefix is the path that the Issuer is mounted at, as in
+	// mux.Handle("/auth/", iss): absolute, clean, without a slash at its end
+	// and without anything to escape. "/" is the root of the host, where the
+	// Issuer is mounted at "/" or at each of its routes. Zero means "/auth".
+	Prefix string
+
+	// PublicURL is the URL that clients know Prefix by, for the metadata and the
+	// "htu" of proofs. Zero means Prefix at the host of Issuer.
+	PublicURL string
+
+	// ClientID is the claim "client_id" of sessions that begin at /login.
+	// Zero means "default".
+	ClientID string
+
+	// Routes are the paths of the JSON routes, and Names those of the members
+	// of their requests. Zero means the ones in the package documentation.
+	Routes Routes
+	Names  Names
+
+	// Encode returns what a login, a signup or a refresh answers, for
+	// encoding/json: a struct with names of the caller's own, for example. route
+	// is "login", "signup" or "refresh". It must be safe for concurrent use. New
+	// calls it with tokens that nobody has, and refuses one that leaves out what a
+	// client cannot do without. What cannot be marshalled later is answered as a
+	// TokenGenerationError, when the refresh token has been rotated: a repetition
+	// within Grace, or with the retry key, gets the same tokens. Nil means the
+	// Tokens themselves. Refusals have Respond.
+	Encode func(route string, t Tokens) any
+
+	// Respond answers refused requests. An err that is a *jwterrors.Error with
+	// a Status of 403, 404, 405, 413 or 415 is to be answered with it, every other
+	// one with the status of its reason. Nil means a jwterrors.Responder, which
+	// does so.
+	Respond func(w http.ResponseWriter, r *http.Request, err error)
+
+	// Cookie is the name of the cookie that keeps the refresh token in
+	// browsers, which begins with "__Host-": DefaultCookie, for example. Then
+	// all answers have it there and not in the body, and requests of other
+	// origins are refused: see the package documentation. Zero means that
+	// there is no cookie.
+	Cookie string
+
+	// Origins are the origins whose pages may send requests and read answers
+	// (CORS), besides that of the issuer itself: https origins as browsers
+	// write them, or http ones of a loopback host. With Cookie they may send
+	// it, and must be of the same site as the issuer for it to come (RFC
+	// 6265bis, Section 5.2). Zero means none.
+	Origins []string
 
 	// Clients are the registered clients of the OAuth endpoints, and LookupClient
 	// finds those that are not among them: it returns ErrNoClient for an
@@ -213,28 +234,29 @@ type Config struct {
 	// requires it.
 	AuthorizationEndpoint string
 
-	// PublicURL is the URL that clients know Prefix by, for the metadata and the
-	// "htu" of proofs. Zero means Prefix at the host of Issuer.
-	PublicURL string
-
 	// ScopesSupported is for the metadata alone (RFC 8414, Section 2).
 	ScopesSupported []string
 
-	// SingleSession lets a login end the user's other sessions: of several
-	// logins at once the session of one is left. A login that fails leaves
-	// the old session or, when the answer of the Store or the Denylist got
-	// lost, the new one, of which the client has no token; never both.
-	SingleSession bool
+	// DPoP lets clients bind their tokens to a key (RFC 9449). Nil means that
+	// proofs are not looked at: the "token_type" of the answer tells clients.
+	// Sessions that were bound before are refused then.
+	DPoP *DPoP
 
-	// Denylist is told of sessions whose access tokens must die before they
-	// expire. Nil means that they live on until then.
-	Denylist Denier
+	// ClientCertificate returns the certificate that the client of a request
+	// has proven to hold in its TLS handshake, as DER, or nil where there is
+	// none: for a service behind a proxy, such as a CertificateHeader of the
+	// package middleware. An error without a reason is a ProofInvalid. It matters
+	// for clients that are CertificateBound, and runs concurrently. Nil means
+	// that of the connection, which the tls.Config must ask for:
+	// RequestClientCert will do, since the certificate names nobody here (RFC
+	// 8705, Section 3).
+	ClientCertificate func(*http.Request) ([]byte, error)
 
-	// StatusList is published for verifiers that have no part in the Denylist, at
-	// GET <Prefix>/status-list, and each access token names its entry there. It is
-	// told of all that the Denylist is told of. Several Issuers can have one. It
-	// takes the name "status" from Claims. Nil means that there is none.
-	StatusList *StatusList
+	// BoundSessions says how the refresh tokens rotate that a thief could not
+	// use (RFC 9700, Section 2.2.2): of sessions that are bound to a key or a
+	// certificate, which has just been proven, and of clients with a secret,
+	// which have just authenticated. Zero means as all others.
+	BoundSessions BoundRotation
 
 	// Limits say how often one may try to log in. Zero means the defaults.
 	Limits Limits
@@ -246,34 +268,14 @@ type Config struct {
 	// clients together have the budget of one address. See TrustedProxies.
 	ClientAddress func(*http.Request) netip.Addr
 
-	// TellAccounts lets events of refused logins have an Account.
-	TellAccounts bool
-
-	// Cookie is the name of the cookie that keeps the refresh token in
-	// browsers, which begins with "__Host-": DefaultCookie, for example. Then
-	// all answers have it there and not in the body, and requests of other
-	// origins are refused: see the package documentation. Zero means that
-	// there is no cookie.
-	Cookie string
-
-	// Origins are the origins whose pages may send requests and read answers
-	// (CORS), besides that of the issuer itself: https origins as browsers
-	// write them, or http ones of a loopback host. With Cookie they may send
-	// it, and must be of the same site as the issuer for it to come (RFC
-	// 6265bis, Section 5.2). Zero means none.
-	Origins []string
-
 	// OnEvent is called for every Event, in the goroutine of the request,
 	// before it is answered: it must return at once. An EventQueue calls
 	// another function off the request path. A panic in it is logged and
 	// changes nothing. Nil means none.
 	OnEvent func(Event)
 
-	// Respond answers refused requests. An err that is a *jwterrors.Error with
-	// a Status of 403, 404, 405, 413 or 415 is to be answered with it, every other
-	// one with the status of its reason. Nil means a jwterrors.Responder, which
-	// does so.
-	Respond func(w http.ResponseWriter, r *http.Request, err error)
+	// TellAccounts lets events of refused logins have an Account.
+	TellAccounts bool
 
 	// Logger gets a record for what the operator should know: stores that do
 	// not answer, replays, lost writes. Nil means slog.Default.
