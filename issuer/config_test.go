@@ -24,7 +24,7 @@ func TestAConfigThatWouldFailOpenIsRefused(t *testing.T) {
 		change func(*issuer.Config)
 		want   string
 	}{
-		{"no issuer", func(c *issuer.Config) { c.Issuer = "" }, "Issuer"},
+		{"no issuer", func(c *issuer.Config) { c.Issuer = "" }, `Issuer "": it is required`},
 		{"a plain http issuer", func(c *issuer.Config) { c.Issuer = "http://id.example.com" }, "no loopback address"},
 		{"a plain http issuer that looks local", func(c *issuer.Config) { c.Issuer = "http://127.0.0.1.example.com" }, "https"},
 		{"an issuer with a query", func(c *issuer.Config) { c.Issuer = "https://id.example.com?x" }, "query"},

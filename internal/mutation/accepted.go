@@ -8,16 +8,17 @@ var accepted = map[string]string{
 	"refresher/dpopkey.go makeKeyFile: err != nil (3)": "a key that was just made has a form in PKCS #8",
 
 	// issuer
-	"issuer/request.go readMembers: ok":                                   "it is a shortcut: jws.Members reads the same from what flat takes",
-	"issuer/masterkey.go parseRefreshToken: len(s) > 256":                 "it bounds the work: the parts of a token have lengths that are checked, and add up to less",
-	"issuer/token.go inspect: err != nil":                                 "what could not be split has an empty header, which is refused as TokenFormatInvalid too",
-	"issuer/code.go GrantCode: err != nil (3)":                            "the claims are JSON: User.fill has just made it",
-	"issuer/code.go open: err != nil || json.Unmarshal(plain, &c) != nil": "what could not be opened is empty: a code of another client, which is GrantInvalid too",
-	"issuer/code.go tokenByCode: err != nil":                              "what could not be opened is empty: a code of another client, which is GrantInvalid too",
-	"issuer/code.go tokenByCode: err != nil (4)":                          "the first master key, which a session begins with, is always there",
-	"issuer/login.go begin: err != nil (3)":                               "the first master key, which a session begins with, is always there",
-	"issuer/signup.go signup: err != nil (2)":                             "what could not be read has no username, which is RequestInvalid too",
-	"issuer/statuspublisher.go signed: last != nil && p.good(last, now)":  "it is a shortcut: the same is asked under the lock",
+	"issuer/request.go readMembers: ok":                                      "it is a shortcut: jws.Members reads the same from what flat takes",
+	"issuer/masterkey.go parseRefreshToken: len(s) > 256":                    "it bounds the work: the parts of a token have lengths that are checked, and add up to less",
+	"issuer/token.go inspect: err != nil":                                    "what could not be split has an empty header, which is refused as TokenFormatInvalid too",
+	"issuer/code.go GrantCode: err != nil (3)":                               "the claims are JSON: User.fill has just made it",
+	"issuer/code.go open: err != nil || json.Unmarshal(plain, &c) != nil":    "what could not be opened is empty: a code of another client, which is GrantInvalid too",
+	"issuer/code.go tokenByCode: err != nil":                                 "what could not be opened is empty: a code of another client, which is GrantInvalid too",
+	"issuer/code.go tokenByCode: err != nil (4)":                             "the first master key, which a session begins with, is always there",
+	"issuer/login.go begin: err != nil (3)":                                  "the first master key, which a session begins with, is always there",
+	"issuer/signup.go signup: err != nil (2)":                                "what could not be read has no username, which is RequestInvalid too",
+	"issuer/statuspublisher.go signed: last != nil && p.good(last, now)":     "it is a shortcut: the same is asked under the lock",
+	"issuer/statuspublisher.go signed: last != nil && p.good(last, now) (2)": "who waited for the lock would sign the same list once more",
 
 	// errors, internal and middleware
 	"errors/read.go RetryAfter: err != nil":                                           "what is no date is the zero time, which has passed",
