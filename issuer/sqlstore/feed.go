@@ -172,7 +172,9 @@ const (
 // first reads all that is denied, a thousand at a time. When the database does
 // not answer, it tries again after a pause of up to two seconds, and has missed
 // nothing when it is back. Each minute it removes a few hundred denials that are
-// over, and more while there are more.
+// over, and more while there are more: by its own clock, and ten minutes late. Where a
+// process has a clock that is wrong by more than that, those that start after it has
+// removed a denial do not hear of it.
 func (f *Feed) Run(ctx context.Context) error {
 	r, wake, failures := reader{Feed: f}, f.wake, 0
 	for {
