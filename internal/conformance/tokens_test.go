@@ -261,7 +261,7 @@ func algorithmNames(a *algorithm) []line {
 	}
 	if a.key == nil {
 		return append(lines, line{"a part of the secret", sealed(a.header(), claims(), func(input string) []byte {
-			return mac(a.hash, a.secret[:len(a.secret)-1], input)
+			return mac(a.hash, a.secret[1:], input) // HMAC fills up what lacks at the end
 		}), signature})
 	}
 	// What everybody knows of the key, as a secret.
