@@ -170,7 +170,7 @@ func TestAGeneratedPEMIsRead(t *testing.T) {
 	}
 	for _, algorithm := range []string{issuer.HS256, "none", ""} {
 		_, err := issuer.GenerateKeyPEM(algorithm)
-		assert.Error(t, err)
+		assert.ErrorContains(t, err, "HS256")
 	}
 }
 
@@ -237,6 +237,14 @@ func badFiles() []struct{ want, file string } {
 	}
 }
 
+// What is missing is said, and nothing of what cannot be judged without it.
+func TestAMissingMemberIsTheOnlyMistake(t *testing.T) {
+	for _, m := range []members{rsaJWK(), ecJWK(), edJWK()} {
+		_, err := issuer.ParseKey([]byte(with(m, members{"d": nil})))
+		assert.EqualError(t, err, `issuer: the JWK: "d" is missing`)
+	}
+}
+
 func TestAKeyFileWithAMistakeIsRefusedAndNotShown(t *testing.T) {
 	var secrets []string
 	for _, m := range []members{rsaJWK(), ecJWK(), edJWK(), octJWK()} {
@@ -251,7 +259,10 @@ func TestAKeyFileWithAMistakeIsRefusedAndNotShown(t *testing.T) {
 			_, err := issuer.ParseKey([]byte(c.file))
 			require.ErrorContains(t, err, c.want)
 			_, err2 := issuer.ParseKeys([]byte(c.file))
-			require.Error(t, err2)
+			if c.file == "{}" { // no key and no set of keys
+				c.want = `has no member "keys"`
+			}
+			require.ErrorContains(t, err2, c.want)
 			for _, secret := range append(secrets, "d0nt-show-this", fmt.Sprint(fileKeys().rsa.D)[:12]) {
 				assert.NotContains(t, err.Error()+err2.Error(), secret)
 			}

@@ -196,6 +196,24 @@ func TestAScheduleThatEnds(t *testing.T) {
 	assert.Empty(t, logs.String())
 }
 
+// A key that comes with an error is not taken.
+func TestAKeyThatComesWithAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ring := must(issuer.NewKeyRing(issuer.KeyRingConfig{Slots: []issuer.KeySlot{{Key: newKey(t, issuer.EdDSA), From: time.Now().Add(-99 * time.Hour)}}}))
+		before := ring.JWKS()
+		var logs bytes.Buffer
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		schedule := must(issuer.NewKeySchedule(issuer.KeyScheduleConfig{
+			Ring: ring, Every: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(&logs, nil)),
+			Next: func(context.Context) (*issuer.Key, error) { return newKey(t, issuer.EdDSA), errors.New("not saved yet") },
+		}))
+		require.ErrorIs(t, schedule.Run(ctx), context.DeadlineExceeded)
+		assert.Equal(t, before, ring.JWKS())
+		assert.Contains(t, logs.String(), "make the next key: not saved yet")
+	})
+}
+
 func TestAScheduleRefusesMistakes(t *testing.T) {
 	ring := must(issuer.NewKeyRing(issuer.KeyRingConfig{Key: newKey(t, issuer.EdDSA)}))
 	_, err := issuer.NewKeySchedule(issuer.KeyScheduleConfig{})

@@ -109,7 +109,7 @@ func TestAMinterLivesWithinItsLimits(t *testing.T) { // IT-09, IT-40, JG-18
 		{"a reuse as long as the token", issuer.MinterConfig{TTL: time.Minute, Reuse: time.Minute - time.Second + 1}, "Reuse"},
 		{"a negative reuse", issuer.MinterConfig{Reuse: -1}, "Reuse"},
 		{"one reused token", issuer.MinterConfig{MaxReused: 1}, "MaxReused"},
-		{"claims that are no JSON", issuer.MinterConfig{Claims: map[string]any{"x": math.NaN()}}, "Claims"},
+		{"claims that are no JSON", issuer.MinterConfig{Claims: map[string]any{"x": math.NaN()}}, "Claims: json: unsupported value"},
 		{"claims in two cases", issuer.MinterConfig{Claims: map[string]any{"x": 1, "X": 2}}, "twice"},
 		{"an issuer that is no string", issuer.MinterConfig{Claims: map[string]any{"iss": 1}}, "iss"},
 		{"claims that make no token", issuer.MinterConfig{Claims: map[string]any{"x": strings.Repeat("x", 6200)}}, "8192"},
