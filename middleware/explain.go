@@ -228,7 +228,7 @@ func (x *explaining) header(segment string, is *issuer) *header {
 	if is.keys != nil {
 		allows = is.keys.allows
 	}
-	h, err := readHeader(segment, x.m.types, allows)
+	_, err := readHeader(segment, x.m.types, allows)
 	data, _ := jws.Decode(segment) // nil is as unreadable as what cannot be decoded
 	members, _ := jws.Members(data)
 	x.show(&x.e.Header, members, "alg", "typ", "kid")
@@ -270,14 +270,10 @@ func (x *explaining) header(segment string, is *issuer) *header {
 		row = failed("extensions", jwterrors.TokenFormatInvalid, "none", quoted(f.extension))
 	}
 	x.settle(err, "header", append(rows, row)...)
-	switch {
-	case err == nil:
-		return h
-	case algorithmOK && nameOK && f.extension == "":
+	if algorithmOK && nameOK && f.extension == "" {
 		return own
-	default:
-		return nil
 	}
+	return nil
 }
 
 const noIssuer = "the issuer is not known"

@@ -386,6 +386,21 @@ func TestExplainSaysHowLong(t *testing.T) {
 	assert.Equal(t, []string{"", "0s", ""}, []string{string(e.Reason), e.ExpiredAgo, e.ExpiresIn}, "it is tolerated")
 	e = at(0, 900)
 	assert.Equal(t, []string{"15m0s", "", "15m0s"}, []string{e.Lifetime, e.ExpiredAgo, e.ExpiresIn})
+	assert.Equal(t, "2027-01-15T08:15:00Z, in 15m0s", check(t, e, "expiry").Found)
+}
+
+func TestExplainSaysWhichTypes(t *testing.T) {
+	for _, c := range []struct {
+		types []string
+		want  string
+	}{
+		{nil, `"at+jwt", "jwt" or none`},
+		{[]string{"at+jwt"}, `"at+jwt"`},
+		{[]string{""}, "none"},
+	} {
+		e := agree(t, newAuth(t, func(config *middleware.Config) { config.TokenTypes = c.types }), good())
+		assert.Equal(t, c.want, check(t, e, "type").Expected)
+	}
 }
 
 func TestExplainSaysWhichKey(t *testing.T) {
@@ -419,23 +434,6 @@ func TestExplainWithManyKeys(t *testing.T) {
 	e := agree(t, auth, newNamed("x").token())
 	found := check(t, e, "key").Found
 	assert.True(t, strings.HasSuffix(found, `"h" for ES256, 2 more`), found)
-}
-
-func TestExplainSaysWhichTypes(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		types []string // nil for the default
-		want  string
-	}{
-		{"the default", nil, `"at+jwt", "jwt" or none`},
-		{"one", []string{"at+jwt"}, `"at+jwt"`},
-		{"none", []string{""}, "none"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			auth := newAuth(t, func(config *middleware.Config) { config.TokenTypes = c.types })
-			assert.Equal(t, c.want, check(t, agree(t, auth, good()), "type").Expected)
-		})
-	}
 }
 
 // All else is shown when the keys cannot be had, and nothing of the URL.
@@ -574,6 +572,8 @@ func TestExplainEscapesAndShortens(t *testing.T) {
 
 	e = agree(t, auth, hs(hsHeader, claims().with("iss", strings.Repeat("x", 199)+"\u00e9...")))
 	assert.Equal(t, `"`+strings.Repeat("x", 199)+`"...`, check(t, e, "issuer").Found, "no character is cut in two")
+	e = agree(t, auth, hs(hsHeader, claims().with("iss", strings.Repeat("i", 300))))
+	assert.Equal(t, strings.Repeat("i", 200)+"...", e.Claims[at].Value)
 }
 
 // Issuers that differ at their end are told apart.
