@@ -46,7 +46,7 @@ var targets = []struct {
 		"middleware/jwk.go", "middleware/denylist.go", "middleware/denials.go", "middleware/confirmation.go", "middleware/dpop.go", "middleware/certificate.go",
 		"middleware/status.go", "middleware/statuslist.go", "middleware/jwks.go", "middleware/fetch.go", "middleware/keys.go", "middleware/cache.go",
 		"middleware/config.go", "middleware/middleware.go", "middleware/discover.go", "middleware/localjwks.go", "middleware/resource.go", "middleware/preflight.go",
-		"middleware/context.go", "middleware/ready.go", "middleware/refusal.go", "middleware/observer.go",
+		"middleware/context.go", "middleware/ready.go", "middleware/refusal.go", "middleware/observer.go", "middleware/explain.go",
 	}, []string{"./middleware"}},
 	{[]string{
 		"issuer/binding.go", "issuer/dpop.go", "issuer/request.go", "issuer/decide.go", "issuer/refresh.go", "issuer/masterkey.go", "issuer/token.go", "issuer/code.go", "issuer/oauth.go",
