@@ -172,8 +172,6 @@ func (t *Transport) await(ctx context.Context, f *flight, st *state) (*state, er
 		return nil, sessionEnded()
 	case cur.gen == st.gen && f.err != nil:
 		return nil, f.err
-	case cur.status != active:
-		return nil, cur.over()
 	case cur.gen == st.gen:
 		return nil, &jwterrors.Error{Reason: jwterrors.RefreshUnavailable, Err: errors.New("refresher: no token came")}
 	}
@@ -460,12 +458,7 @@ func (t *Transport) accept(ctx context.Context, f *flight, cur *state, tokens, g
 		}
 		return refused
 	}
-	wanted := f.write(func() { t.save(ctx, f, next) })
-	if !wanted {
-		t.discard(ctx, cur, got)
-		return nil
-	}
-	if !t.adopt(f, cur, next) {
+	if !f.write(func() { t.save(ctx, f, next) }) || !t.adopt(f, cur, next) {
 		t.discard(ctx, cur, got)
 	}
 	return nil

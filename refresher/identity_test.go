@@ -534,6 +534,8 @@ func TestTokensForTheUserThatWasNamedContinueTheSession(t *testing.T) {
 		synctest.Wait()
 		go func() { _, err := get(t.Context(), &http.Client{Transport: tr}, remote); done <- err }()
 		synctest.Wait()
+		theirs := refresher.Tokens{AccessToken: a.token(refresher.Email("eve@example.com"))}
+		assert.ErrorIs(t, tr.SetTokens(t.Context(), theirs), jwterrors.TokenUserKeyInvalid)
 		require.NoError(t, tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: a.token(id)}))
 		assert.NoError(t, <-done)
 		assert.NoError(t, <-done)

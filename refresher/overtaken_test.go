@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,28 +53,199 @@ func TestALoginThatWasOvertakenChangesNothing(t *testing.T) {
 	}
 }
 
-// A flight that waits for the lock of the store while somebody brings tokens has
-// nothing left to do: it gives the lock back, and asks for nothing.
-func TestALockThatComesTooLate(t *testing.T) {
+// once returns a function that calls f the first time, and nothing the next.
+func once(f func()) func() {
+	var called atomic.Bool
+	return func() {
+		if called.CompareAndSwap(false, true) {
+			f()
+		}
+	}
+}
+
+// A refresh that has waited for the lock, while the user has logged in anew, does not
+// use up the tokens of the login.
+func TestARefreshThatWasOvertakenAsksNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, store := newService(), &badStore{}
 		tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
 		login(t, tr)
-		free, done := make(chan struct{}), make(chan error)
-		store.set("Lock", func() { <-free })
-		go func() { done <- tr.Refresh(t.Context()) }()
-		synctest.Wait()
-		store.set("", nil)
-		require.NoError(t, tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: s.access(7), RefreshToken: "theirs"}))
-		require.NoError(t, <-done, "there is a newer token")
-		close(free)
+		entered, release, failed := make(chan struct{}), make(chan struct{}), make(chan error)
+		store.set("Lock", once(func() { close(entered); <-release }))
+		go func() { failed <- tr.Refresh(t.Context()) }()
+		<-entered
+		login(t, tr)
+		close(release)
+		assert.ErrorIs(t, <-failed, jwterrors.LoggedOut)
 		synctest.Wait()
 		assert.Zero(t, s.refreshes.Load())
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		unlock, err := store.Lock(ctx)
-		require.NoError(t, err, "nobody has the lock")
-		unlock()
+		assert.Equal(t, "refresh-token-number-2", refreshToken(t, store))
+	})
+}
+
+// readStore calls a function when it has read, before it says what.
+type readStore struct {
+	refresher.Store
+	read func()
+}
+
+func (r *readStore) Load(ctx context.Context) (refresher.Tokens, error) {
+	tokens, err := r.Store.Load(ctx)
+	if r.read != nil {
+		r.read()
+	}
+	return tokens, err
+}
+
+// Nor what may be another user's, which it was about to try.
+func TestARefreshThatWasOvertakenTriesNobodyElsesToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newService(), &readStore{Store: ownerless{&refresher.MemoryStore{}}}
+		share := func(c *refresher.Config) { c.Store = &refresher.SplitStore{Secure: store} }
+		a, b := offline(t, s, share), offline(t, s, share)
+		login(t, a)
+		s.subject = "bob"
+		login(t, b)
+		s.subject = "carol"
+		store.read = once(func() { login(t, a) })
+		assert.ErrorIs(t, a.Refresh(t.Context()), jwterrors.LoggedOut)
+		synctest.Wait()
+		used, _, _ := s.log()
+		assert.Empty(t, used)
+	})
+}
+
+// A listener that logs out, when it is told of new tokens, has logged out: they are
+// not used, and they are revoked.
+func TestALogoutWhileNewTokensAreAnnounced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newService(), &refresher.MemoryStore{}
+		var tr *refresher.Transport
+		tr = offline(t, s, func(c *refresher.Config) {
+			c.Store = store
+			c.OnRefresh = func(refresher.Tokens) { assert.NoError(t, tr.Logout(t.Context())) }
+		})
+		login(t, tr)
+		assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.LoggedOut)
+		synctest.Wait()
+		_, active := tr.Tokens()
+		assert.False(t, active)
+		assert.True(t, must(store.Load(t.Context())).IsZero())
+		assert.Contains(t, revoked(s), "refresh-token-number-2")
+	})
+}
+
+// What comes late is revoked where the session was ended here, by a login, a logout or
+// another name, and not where tokens were set: the server may know the session by any
+// of them.
+func TestWhatComesLateIsNotRevokedAfterTokensWereSet(t *testing.T) {
+	for _, user := range []string{"alice", "bob"} {
+		t.Run(user, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newService()
+				tr := offline(t, s, nil)
+				login(t, tr)
+				release, done := make(chan struct{}), make(chan error)
+				s.hookRefresh(func(http.ResponseWriter, *http.Request) bool { <-release; return false })
+				go func() { done <- tr.Refresh(t.Context()) }()
+				synctest.Wait()
+				require.NoError(t, tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: jwtOf(`{"sub":"` + user + `"}`), RefreshToken: "set"}))
+				<-done
+				close(release)
+				synctest.Wait()
+				assert.EqualValues(t, 1, s.refreshes.Load())
+				assert.Empty(t, revoked(s))
+				assert.Equal(t, "set", must(tr.Token(t.Context())).RefreshToken)
+			})
+		})
+	}
+}
+
+// Two who find the same generation expired at the same moment start one refresh, also
+// where no lock keeps a second one waiting.
+func TestTwoWhoBeginAtOnceStartOneRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newService(), &brokenStore{}
+		var now atomic.Pointer[func()]
+		tr := offline(t, s, func(c *refresher.Config) {
+			c.Store = store
+			c.Now = func() time.Time {
+				if f := now.Load(); f != nil {
+					(*f)()
+				}
+				return time.Now()
+			}
+		})
+		login(t, tr)
+		store.breaks("Lock")
+		slow, answer := make(chan struct{}), make(chan struct{})
+		s.hookRefresh(func(http.ResponseWriter, *http.Request) bool { <-answer; return false })
+		wait := once(func() { <-slow })
+		now.Store(&wait)
+		done := make(chan error, 2)
+		for range 2 { // the first has seen that there is no refresh when the second starts one
+			go func() { done <- tr.Refresh(t.Context()) }()
+			synctest.Wait()
+		}
+		close(slow)
+		synctest.Wait()
+		close(answer)
+		require.NoError(t, <-done)
+		require.NoError(t, <-done)
+		assert.EqualValues(t, 1, s.refreshes.Load())
+	})
+}
+
+// Of a logout that comes while tokens are being set, or a user is being named, the
+// caller hears.
+func TestALogoutInBetweenIsNotTakenBack(t *testing.T) {
+	for name, set := range map[string]func(t *testing.T, tr *refresher.Transport, logout func()) error{
+		"by SetTokens": func(t *testing.T, tr *refresher.Transport, _ func()) error {
+			return tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: jwtOf(`{"sub":"alice","n":2}`)})
+		},
+		"by Identify": func(t *testing.T, tr *refresher.Transport, logout func()) error {
+			return tr.Identify(t.Context(), refresher.UserID("alice"), func(*refresher.Tokens) { logout() })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &refresher.MemoryStore{}
+			var logout func()
+			tr := newTransport(t, refresher.Config{
+				Origins: []string{"https://api.example.com"}, Push: true, Store: store,
+				Now: func() time.Time {
+					if logout != nil {
+						logout()
+					}
+					return time.Now()
+				},
+			})
+			require.NoError(t, tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: jwtOf(`{"sub":"alice"}`)}))
+			logout = once(func() { assert.NoError(t, tr.Logout(t.Context())) })
+			assert.ErrorIs(t, set(t, tr, logout), jwterrors.LoggedOut)
+			_, active := tr.Tokens()
+			assert.False(t, active)
+			assert.True(t, must(store.Load(t.Context())).IsZero())
+		})
+	}
+}
+
+// A login that comes while a logout waits for the store is the later one: it goes on,
+// here and at the server.
+func TestALoginDuringALogoutWins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newService(), &badStore{}
+		tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
+		release, ended := make(chan struct{}), make(chan error)
+		store.set("Load", once(func() { <-release }))
+		go func() { ended <- tr.Logout(t.Context()) }()
+		synctest.Wait()
+		login(t, tr)
+		assert.NoError(t, <-ended)
+		close(release)
+		synctest.Wait()
+		call(t, tr)
+		assert.Empty(t, revoked(s))
+		assert.NotEmpty(t, refreshToken(t, store))
 	})
 }
 
@@ -86,38 +258,6 @@ func TestALockThatDoesNotCome(t *testing.T) {
 		login(t, tr)
 		defer must(store.Lock(t.Context()))()
 		assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.StoreUnavailable)
-		assert.Zero(t, s.refreshes.Load())
-	})
-}
-
-// readStore calls a function once, behind what it has read.
-type readStore struct {
-	refresher.MemoryStore
-	then func()
-}
-
-func (r *readStore) Load(ctx context.Context) (refresher.Tokens, error) {
-	tokens, err := r.MemoryStore.Load(ctx)
-	if then := r.then; then != nil {
-		r.then = nil
-		then()
-	}
-	return tokens, err
-}
-
-// What may be another user's refresh token is not used up by a flight that is not
-// wanted any more.
-func TestARefreshTokenOfAnotherUserIsNotUsedInVain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, store := newService(), &readStore{}
-		tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
-		login(t, tr)
-		require.NoError(t, store.Save(t.Context(), refresher.Tokens{RefreshToken: "theirs"}))
-		store.then = func() {
-			assert.NoError(t, tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: s.access(7), RefreshToken: "mine"}))
-		}
-		require.NoError(t, tr.Refresh(t.Context()))
-		synctest.Wait()
 		assert.Zero(t, s.refreshes.Load())
 	})
 }
@@ -159,23 +299,4 @@ func TestAnIdentifyThatWasOvertaken(t *testing.T) {
 	tokens, active := tr.Tokens()
 	assert.True(t, active)
 	assert.Equal(t, bob, tokens.Identity)
-}
-
-// A logout that waits for the store ends no session that has begun since.
-func TestALogoutThatWasOvertaken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, store := newService(), &badStore{}
-		tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
-		require.NoError(t, store.MemoryStore.Save(t.Context(), somebody))
-		read, done := make(chan struct{}), make(chan error)
-		store.set("Load", func() { <-read })
-		go func() { done <- tr.Logout(t.Context()) }()
-		synctest.Wait()
-		store.set("", nil)
-		login(t, tr)
-		close(read)
-		require.NoError(t, <-done)
-		assert.Empty(t, revoked(s))
-		call(t, tr)
-	})
 }

@@ -292,6 +292,40 @@ func TestWhatAnotherProcessDidToTheSession(t *testing.T) {
 	}
 }
 
+// Who does not get the lock asks nobody: another process may be about to use up the
+// same refresh token.
+func TestALockThatIsHeldTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newService(), &refresher.MemoryStore{}
+		tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
+		login(t, tr)
+		unlock := must(store.Lock(t.Context()))
+		defer unlock()
+		assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.StoreUnavailable)
+		assert.Zero(t, s.refreshes.Load())
+		_, active := tr.Tokens()
+		assert.True(t, active, "the session is as it was")
+	})
+}
+
+// What a refresh token of the store has brought is saved for the user whom the store
+// names, and for nobody else.
+func TestWhatIsNobodysIsNotGivenBack(t *testing.T) {
+	s, store := newService(), &refresher.MemoryStore{}
+	tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
+	mine := refresher.Tokens{AccessToken: jwtOf(`{"sub":"alice"}`), RefreshToken: "mine"}
+	require.NoError(t, tr.Identify(t.Context(), refresher.UserID("alice"), refresher.WithTokens(mine)))
+	theirs := refresher.Tokens{RefreshToken: "theirs", Identity: refresher.Email("bob@example.com")}
+	require.NoError(t, store.Save(t.Context(), theirs))
+	s.hookRefresh(func(w http.ResponseWriter, _ *http.Request) bool {
+		_ = json.NewEncoder(w).Encode(map[string]string{"access_token": jwtOf(`{"sub":"carol"}`), "refresh_token": "carol's"})
+		return true
+	})
+	assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.LoggedOut)
+	assert.EqualValues(t, 1, s.refreshes.Load())
+	assert.Equal(t, theirs, must(store.Load(t.Context())))
+}
+
 // NV-17: a logout deletes the tokens of its session, also those that another
 // process has refreshed, and not those of another user who has logged in there.
 func TestALogoutDeletesTheTokensOfItsUser(t *testing.T) {
@@ -348,12 +382,14 @@ func TestAVerdictOnOldTokensIsNoVerdict(t *testing.T) {
 func TestTheRefreshTokenOfAUselessAnswerIsKept(t *testing.T) {
 	for name, change := range map[string]struct {
 		payload string
+		next    string
 		want    jwterrors.Reason
 		kept    bool
 	}{
-		"another audience": {`{"aud":"other","sub":"alice"}`, jwterrors.TokenAudienceInvalid, true},
-		"expired":          {`{"aud":"api","sub":"alice","exp":1}`, jwterrors.TokenExpired, true},
-		"another user":     {`{"aud":"api","sub":"bob"}`, jwterrors.TokenUserKeyInvalid, false},
+		"another audience": {`{"aud":"other","sub":"alice"}`, "the-next", jwterrors.TokenAudienceInvalid, true},
+		"expired":          {`{"aud":"api","sub":"alice","exp":1}`, "the-next", jwterrors.TokenExpired, true},
+		"another user":     {`{"aud":"api","sub":"bob"}`, "the-next", jwterrors.TokenUserKeyInvalid, false},
+		"not rotated":      {`{"aud":"other","sub":"alice"}`, "refresh-token-number-1", jwterrors.TokenAudienceInvalid, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, store := newService(), &refresher.MemoryStore{}
@@ -361,7 +397,7 @@ func TestTheRefreshTokenOfAUselessAnswerIsKept(t *testing.T) {
 			login(t, tr)
 			before, _ := tr.Tokens()
 			s.hookRefresh(func(w http.ResponseWriter, _ *http.Request) bool {
-				_ = json.NewEncoder(w).Encode(map[string]string{"access_token": jwtOf(change.payload), "refresh_token": "the-next"})
+				_ = json.NewEncoder(w).Encode(map[string]string{"access_token": jwtOf(change.payload), "refresh_token": change.next})
 				return true
 			})
 			assert.Equal(t, change.want, jwterrors.ReasonOf(tr.Refresh(t.Context())))
@@ -375,6 +411,7 @@ func TestTheRefreshTokenOfAUselessAnswerIsKept(t *testing.T) {
 			} else {
 				assert.Equal(t, before.RefreshToken, after.RefreshToken)
 				assert.Equal(t, before.RefreshToken, stored.RefreshToken)
+				assert.Equal(t, before.RetryKey, after.RetryKey)
 			}
 		})
 	}

@@ -205,7 +205,12 @@ func TestALogoutDuringARefreshWins(t *testing.T) { // MO-13, NV-17, NV-18
 		t.Run(name, func(t *testing.T) {
 			s := newService()
 			store := &refresher.MemoryStore{}
-			tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
+			tr := offline(t, s, func(c *refresher.Config) {
+				c.Store = store
+				c.OnRefresh = func(tokens refresher.Tokens) {
+					assert.NotContains(t, tokens.AccessToken, "late", "nobody is told of what is not used")
+				}
+			})
 			login(t, tr)
 			s.expire()
 			entered, release := make(chan struct{}), make(chan struct{})

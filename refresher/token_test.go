@@ -152,6 +152,35 @@ func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 	assert.Eventually(t, func() bool { return failures.Load() == 3 }, 5*time.Second, time.Millisecond, "one for each generation")
 }
 
+// Nobody is asked for another token when the server has ended the session, however
+// late the refusals of the old one come.
+func TestALateRefusalAfterTheEndOfTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		tr := newTransport(t, refresher.Config{
+			Origins: []string{"https://api.example.com"},
+			Source: sourceFunc(func(context.Context, refresher.Tokens) (refresher.Tokens, error) {
+				if asked++; asked > 1 {
+					return refresher.Tokens{AccessToken: "another"}, nil
+				}
+				return refresher.Tokens{}, jwterrors.SessionRevoked
+			}),
+		})
+		require.NoError(t, tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: "opaque"}))
+		tokens := must(tr.Token(t.Context()))
+		for range 2 {
+			_, err := tr.Refused(t.Context(), tokens, jwterrors.TokenExpired)
+			assert.ErrorIs(t, err, jwterrors.SessionRevoked)
+			time.Sleep(time.Hour)
+		}
+		assert.Equal(t, 1, asked)
+		tr.Resume()
+		_, err := tr.Token(t.Context())
+		assert.ErrorIs(t, err, jwterrors.LoggedOut)
+		assert.ErrorIs(t, err, jwterrors.SessionRevoked, "Resume forgets nothing of a session that has ended")
+	})
+}
+
 // Tokens that were lent can be handed back in, and stored.
 func TestLentTokensAreTokensLikeOthers(t *testing.T) {
 	store := &refresher.MemoryStore{}

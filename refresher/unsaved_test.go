@@ -267,7 +267,9 @@ func TestAVerdictDeletesNothingThatCannotBeRead(t *testing.T) {
 	s.rotation++ // the server does not know the refresh token any more
 	s.mu.Unlock()
 	store.breaks("Load")
-	assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.RefreshTokenReused)
+	err := tr.Refresh(t.Context())
+	assert.ErrorIs(t, err, jwterrors.RefreshTokenReused)
+	assert.ErrorIs(t, err, errDisk, "what was not deleted is told")
 	store.breaks("")
 	assert.NotEmpty(t, refreshToken(t, store))
 	assert.Zero(t, store.clears.Load())

@@ -6,6 +6,8 @@ var accepted = map[string]string{
 	"refresher/verify.go check: err != nil":            "what could not be split has an empty header, which is refused as TokenFormatInvalid too",
 	"refresher/dpopkey.go makeKeyFile: err != nil (2)": "the random source of the system does not fail",
 	"refresher/dpopkey.go makeKeyFile: err != nil (3)": "a key that was just made has a form in PKCS #8",
+	"refresher/flight.go await: cur.gen == st.gen":     "a flight that ends without an error has replaced its generation",
+	"refresher/flight.go land: failed == nil":          "the generation was replaced, as is asked again below",
 
 	// issuer
 	"issuer/request.go readMembers: ok":                                                                     "it is a shortcut: jws.Members reads the same from what flat takes",

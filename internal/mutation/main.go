@@ -62,7 +62,10 @@ var targets = []struct {
 	{[]string{"errors/error.go", "errors/reason.go", "errors/read.go", "errors/challenge.go", "errors/respond.go"}, []string{"./errors"}},
 	{[]string{
 		"refresher/origin.go", "refresher/receipt.go", "refresher/verify.go", "refresher/prover.go", "refresher/dpopkey.go", "refresher/stepup.go", "refresher/policy.go", "refresher/identity.go",
-		"refresher/token.go", "refresher/transport.go", "refresher/request.go", "refresher/oauth.go",
+		"refresher/token.go", "refresher/transport.go", "refresher/request.go", "refresher/oauth.go", "refresher/flight.go", "refresher/endpoint.go",
+		"refresher/config.go", "refresher/state.go", "refresher/session.go", "refresher/store.go", "refresher/unsaved.go", "refresher/tokens.go",
+		"refresher/filestore.go", "refresher/filestore_unix.go", "refresher/filelogouts.go", "refresher/splitstore.go", "refresher/logout.go", "refresher/logoutqueue.go",
+		"refresher/claims.go", "refresher/clock.go", "refresher/names.go", "refresher/fetcher.go", "refresher/source.go", "refresher/refusal.go",
 	}, []string{"./refresher"}},
 }
 
