@@ -226,3 +226,17 @@ func TestAPauseEndsWhateverHappensToTheClock(t *testing.T) {
 		})
 	}
 }
+
+// A token that never expires does so by no clock.
+func TestATokenWithoutAnExpiryAndAWrongClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		tr := offline(t, s, func(c *refresher.Config) {
+			c.Now, c.Base = wrong(time.Hour), dated{next: handlerTransport{s}, took: 400 * time.Millisecond}
+		})
+		login(t, tr)
+		require.NoError(t, tr.SetTokens(t.Context(), refresher.Tokens{AccessToken: jwtOf(`{"sub":"alice"}`), RefreshToken: "r"}))
+		tokens, _ := tr.Tokens()
+		assert.Zero(t, tokens.Expiry)
+	})
+}

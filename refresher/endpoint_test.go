@@ -150,6 +150,9 @@ func TestALoginThatFailsChangesNothing(t *testing.T) {
 	after, _ := tr.Tokens()
 	assert.Equal(t, before.AccessToken, after.AccessToken)
 
+	nowhere := offline(t, s, func(c *refresher.Config) { c.LoginPath = "/%zz" })
+	assert.ErrorContains(t, nowhere.Login(t.Context(), alice), "invalid URL escape")
+
 	push := newTransport(t, refresher.Config{Origins: []string{"https://api.example.com"}, Push: true})
 	assert.ErrorIs(t, push.Login(t.Context(), alice), jwterrors.RequestInvalid, "without an AuthURL")
 }

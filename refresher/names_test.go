@@ -177,6 +177,7 @@ func TestWhereAnAnswerKeepsItsMembers(t *testing.T) {
 		{"a parent that is a string", `{"a":"A"}`, ""},
 		{"a parent that is an array", `{"a":["A"]}`, ""},
 		{"a refresh token that is a number", `{"a":{"token":"A"},"r":{"token":1}}`, ""},
+		{"a refresh token whose parent is a string", `{"a":{"token":"A"},"r":"R"}`, ""},
 		{"a name with a dot in it", `{"a.token":"A"}`, ""},
 		{"an array", `[]`, ""},
 		{"null", `null`, ""},

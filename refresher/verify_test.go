@@ -228,6 +228,8 @@ func TestUnverifiedClaims(t *testing.T) {
 		{"no token", "", profile{}, jwterrors.TokenFormatInvalid},
 		{"an opaque token", "opaque", profile{}, jwterrors.TokenFormatInvalid},
 		{"five parts", "a.b.c.d.e", profile{}, jwterrors.TokenFormatInvalid},
+		{"three parts of which the first is no header", "b3BhcXVl.eyJuYW1lIjoiQWxpY2UifQ.c2ln", profile{}, jwterrors.TokenFormatInvalid},
+		{"three parts of which the first is not base64url", "opaque!" + jwtOf(`{"name":"Alice"}`)[7:], profile{}, jwterrors.TokenFormatInvalid},
 		{"a MiB", jwtOf(`{"name":"` + strings.Repeat("x", 1<<20) + `"}`), profile{}, jwterrors.TokenFormatInvalid},
 		{"a line break", jwtOf(`{"name":"Alice"}`) + "\n", profile{}, jwterrors.TokenFormatInvalid},
 		{"a name twice", jwtOf(`{"name":"Alice","name":"Bob"}`), profile{}, jwterrors.TokenPayloadInvalid},
