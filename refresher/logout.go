@@ -102,9 +102,6 @@ func (o *outbox) list(ctx context.Context, url string) (list []PendingLogout, er
 
 // holds reports whether the session of tokens is to be ended.
 func (o *outbox) holds(ctx context.Context, tokens Tokens) bool {
-	if !o.shared {
-		return false
-	}
 	list, _ := o.queue.List(ctx)
 	return slices.ContainsFunc(list, func(p PendingLogout) bool {
 		if p.Tokens.RefreshToken != "" {

@@ -703,6 +703,57 @@ func TestALogoutDoesNotEndTheSessionOfAnotherUser(t *testing.T) {
 	assert.Equal(t, []string{"refresh-token-number-1"}, revoked(s))
 }
 
+// Nor is anything done about what it has that cannot be used.
+func TestALogoutBesideTokensThatCannotBeUsed(t *testing.T) {
+	s, store := newService(), &refresher.MemoryStore{}
+	tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
+	login(t, tr)
+	require.NoError(t, store.Save(t.Context(), refresher.Tokens{AccessToken: "two words", RefreshToken: "other"}))
+	require.NoError(t, tr.Logout(t.Context()))
+	assert.Equal(t, []string{"refresh-token-number-1"}, revoked(s))
+	assert.True(t, must(store.Load(t.Context())).IsZero())
+}
+
+// NV-17, NV-20: which session the queue of logouts says is over, its refresh token
+// tells, where it has one.
+func TestWhichStoredSessionIsOver(t *testing.T) {
+	for name, c := range map[string]struct {
+		stored refresher.Tokens
+		goesOn bool
+	}{
+		"that of the queue": {refresher.Tokens{AccessToken: jwtOf(`{"sub":"alice"}`), RefreshToken: "R"}, false},
+		"a later one":       {refresher.Tokens{RefreshToken: "R2"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, store, queue := newService(), &refresher.MemoryStore{}, &fullQueue{}
+				queue.set([]refresher.PendingLogout{{
+					ID: "A", URL: "http://service.test/auth/logout", Since: time.Now(), Tokens: refresher.Tokens{RefreshToken: "R"},
+				}})
+				require.NoError(t, store.Save(t.Context(), c.stored))
+				tr := offline(t, s, func(c *refresher.Config) { c.Store, c.Logouts = store, queue })
+				require.NoError(t, tr.Restore(t.Context()))
+				_, active := tr.Tokens()
+				assert.Equal(t, c.goesOn, active)
+				synctest.Wait()
+				assert.Equal(t, []string{"R"}, revoked(s))
+			})
+		})
+	}
+}
+
+// A logout without tokens, which only a queue of the caller's own can hold, tells a
+// revocation endpoint nothing.
+func TestALogoutWithoutTokensRevokesNothing(t *testing.T) {
+	const place = "https://id.example.com/revoke"
+	e, queue := &tokenEndpoint{}, &fullQueue{}
+	queue.set([]refresher.PendingLogout{{ID: "A", URL: place, Since: time.Now()}})
+	tr := e.transport(t, refresher.OAuth{TokenURL: "https://id.example.com/token", RevokeURL: place}, func(c *refresher.Config) { c.Logouts = queue })
+	require.NoError(t, tr.Flush(t.Context()))
+	assert.Zero(t, e.calls())
+	assert.Empty(t, must(queue.List(t.Context())))
+}
+
 // fullQueue is a queue that has others in the place of what it was given.
 type fullQueue struct {
 	mu  sync.Mutex

@@ -34,6 +34,10 @@ func TestWhatASplitStoreKeepsWhere(t *testing.T) {
 	assert.Equal(t, somebody.RetryKey, right.RetryKey)
 	assert.Equal(t, somebody.Owner, right.Owner)
 
+	require.NoError(t, store.Save(t.Context(), refresher.Tokens{RefreshToken: "alone"}))
+	assert.Zero(t, must(access.Load(t.Context())), "of a refresh token alone there is nothing")
+	assert.Equal(t, "alone", must(store.Load(t.Context())).RefreshToken)
+
 	require.NoError(t, store.Clear(t.Context()))
 	assert.True(t, must(access.Load(t.Context())).IsZero())
 	assert.True(t, must(secure.Load(t.Context())).IsZero())

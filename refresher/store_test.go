@@ -21,7 +21,7 @@ import (
 	"github.com/tokenloop/tokenloop/refresher"
 )
 
-// brokenStore fails in the method that is named.
+// brokenStore fails in the method that is named, or in everything.
 type brokenStore struct {
 	refresher.MemoryStore
 	mu   sync.Mutex
@@ -39,7 +39,7 @@ func (b *brokenStore) breaks(what string) {
 func (b *brokenStore) check(what string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.what == what {
+	if b.what == what || b.what == "everything" {
 		return errDisk
 	}
 	return nil

@@ -57,11 +57,7 @@ func (t *Transport) saveLater(wait bool) {
 			if (wait || n > 0) && !t.idle(t.step(n)) {
 				return
 			}
-			st := t.state.Load()
-			if st.unsaved == nil {
-				return
-			}
-			if t.saveAgain(st) {
+			if t.saveAgain(t.state.Load()) {
 				return
 			}
 		}

@@ -17,7 +17,12 @@ import (
 // triedStore counts the attempts to save.
 type triedStore struct {
 	brokenStore
-	saves, clears atomic.Int64
+	saves, clears, locks atomic.Int64
+}
+
+func (s *triedStore) Lock(ctx context.Context) (func(), error) {
+	s.locks.Add(1)
+	return s.brokenStore.Lock(ctx)
 }
 
 func (s *triedStore) Save(ctx context.Context, tokens refresher.Tokens) error {
@@ -94,10 +99,12 @@ func TestAFailedSaveIsMadeUpFor(t *testing.T) {
 				tokens, _ := tr.Tokens()
 				assert.Equal(t, tokens, must(store.Load(t.Context())))
 				assert.Contains(t, told.reasons(), string(jwterrors.StoreUnavailable))
+				locks := store.locks.Load()
 				time.Sleep(5 * time.Minute)
 				call(t, tr)
 				synctest.Wait()
 				assert.Equal(t, saves+2, store.saves.Load(), "there is nothing left to do")
+				assert.Equal(t, locks, store.locks.Load())
 				assert.Equal(t, calls, s.refreshes.Load())
 			})
 		})
@@ -273,6 +280,64 @@ func TestAVerdictDeletesNothingThatCannotBeRead(t *testing.T) {
 	store.breaks("")
 	assert.NotEmpty(t, refreshToken(t, store))
 	assert.Zero(t, store.clears.Load())
+}
+
+// However many refreshes could not be saved, there is one series of attempts.
+func TestOneSeriesOfAttemptsAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newService(), &triedStore{}
+		tr := saving(t, s, store, nil)
+		login(t, tr)
+		store.breaks("Save")
+		require.NoError(t, tr.Refresh(t.Context()))
+		require.NoError(t, tr.Refresh(t.Context()))
+		saves := store.saves.Load()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		assert.Equal(t, saves+5, store.saves.Load())
+	})
+}
+
+// An attempt that does not get the lock, or cannot see whether somebody else has saved
+// since, saves nothing, and is not the last.
+func TestAnAttemptToSaveThatCannotBegin(t *testing.T) {
+	for _, what := range []string{"Lock", "Load"} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, store := newService(), &triedStore{}
+				tr := saving(t, s, store, nil)
+				login(t, tr)
+				store.breaks("Save")
+				require.NoError(t, tr.Refresh(t.Context()))
+				saves := store.saves.Load()
+				store.breaks(what)
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				assert.Equal(t, saves, store.saves.Load())
+				store.breaks("")
+				time.Sleep(4 * time.Second)
+				synctest.Wait()
+				assert.Equal(t, "refresh-token-number-2", refreshToken(t, store))
+			})
+		})
+	}
+}
+
+// NV-17: a logout of a session that never came to the store deletes nothing there:
+// what the store has is somebody else's, as far as anybody knows.
+func TestALogoutOfASessionThatTheStoreNeverHad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newService(), &triedStore{}
+		require.NoError(t, store.MemoryStore.Save(t.Context(), refresher.Tokens{AccessToken: jwtOf(`{"sub":"bob"}`), RefreshToken: "bob's"}))
+		tr := saving(t, s, store, nil)
+		store.breaks("everything")
+		require.ErrorIs(t, tr.Login(t.Context(), alice), jwterrors.StoreUnavailable)
+		require.ErrorIs(t, tr.Logout(t.Context()), errDisk)
+		store.breaks("")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		assert.Equal(t, "bob's", refreshToken(t, store))
+	})
 }
 
 // Close ends the attempts.
