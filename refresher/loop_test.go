@@ -655,6 +655,7 @@ func TestAConfigThatCannotWorkIsRefused(t *testing.T) { // IT-03, AX-20
 		{"push and pull", func(c *refresher.Config) { c.Push, c.Source = true, sourceFunc(nil) }, "exclude"},
 		{"a negative window", func(c *refresher.Config) { c.RefreshWindow = -2 }, "RefreshWindow is negative"},
 		{"a path without a slash", func(c *refresher.Config) { c.RefreshPath = "refresh" }, "slash"},
+		{"a path with a query", func(c *refresher.Config) { c.LoginPath = "/login?x=y" }, "more than a path"},
 		{"an unknown backoff", func(c *refresher.Config) { c.RetryBackoff = "QUADRATIC" }, "RetryBackoff"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -664,6 +665,21 @@ func TestAConfigThatCannotWorkIsRefused(t *testing.T) { // IT-03, AX-20
 			require.ErrorContains(t, err, c.want)
 			assert.NotContains(t, err.Error(), "hunter2")
 		})
+	}
+	for name, change := range map[string]func(*refresher.Config){
+		"MaxLifetime":      func(c *refresher.Config) { c.MaxLifetime = -2 },
+		"MaxRetries":       func(c *refresher.Config) { c.MaxRetries = -2 },
+		"RetryInterval":    func(c *refresher.Config) { c.RetryInterval = -1 },
+		"MaxRetryInterval": func(c *refresher.Config) { c.MaxRetryInterval = -1 },
+		"AttemptTimeout":   func(c *refresher.Config) { c.AttemptTimeout = -1 },
+		"RefreshTimeout":   func(c *refresher.Config) { c.RefreshTimeout = -1 },
+		"Pause":            func(c *refresher.Config) { c.Pause = -1 },
+		"MaxFailures":      func(c *refresher.Config) { c.MaxFailures = -1 },
+	} {
+		cfg := refresher.Config{AuthURL: "https://id.example.com/auth", Origins: []string{"https://api.example.com"}}
+		change(&cfg)
+		_, err := refresher.New(cfg)
+		assert.ErrorContains(t, err, "refresher: "+name+" is negative")
 	}
 	_, err := refresher.New(refresher.Config{Skew: -5})
 	for _, mistake := range []string{"Origins", "AuthURL", "Skew"} {

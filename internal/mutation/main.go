@@ -243,9 +243,9 @@ func refuses(body []ast.Stmt) bool {
 		return true
 	case *ast.ExprStmt:
 		call, ok := last.X.(*ast.CallExpr)
-		return ok && isName(call.Fun, "mistake")
+		return ok && (isName(call.Fun, "mistake") || isName(call.Fun, "wrong"))
 	case *ast.AssignStmt:
-		return isName(last.Lhs[0], "mistakes")
+		return isName(last.Lhs[0], "mistakes") || isName(last.Lhs[0], "wrong")
 	}
 	return false
 }
