@@ -54,9 +54,7 @@ func (q *FileLogouts) Put(ctx context.Context, logout PendingLogout) error {
 	if !validID(logout.ID) {
 		return errors.New("refresher: the ID of a logout is made of capital letters and digits")
 	}
-	if err := q.makeRoom(ctx); err != nil {
-		return err
-	}
+	q.makeRoom(ctx)
 	data, err := json.Marshal(logout)
 	if err != nil {
 		return errors.New("refresher: the logout cannot be written as JSON")
@@ -64,20 +62,17 @@ func (q *FileLogouts) Put(ctx context.Context, logout PendingLogout) error {
 	return q.file(logout.ID).replace(data)
 }
 
-// makeRoom removes the oldest logouts until there is room for one more.
-func (q *FileLogouts) makeRoom(ctx context.Context) error {
-	names, err := q.names()
-	if err != nil || len(names) < maxLogouts {
-		return err
+// makeRoom removes the oldest logouts until there is room for one more. Where that
+// cannot be done, a new one is not lost for it.
+func (q *FileLogouts) makeRoom(ctx context.Context) {
+	if names, _ := q.names(); len(names) < maxLogouts {
+		return
 	}
 	all, _ := q.List(ctx)
 	slices.SortFunc(all, func(a, b PendingLogout) int { return a.Since.Compare(b.Since) })
 	for ; len(all) >= maxLogouts; all = all[1:] {
-		if err := q.Remove(ctx, all[0].ID); err != nil {
-			return err
-		}
+		_ = q.Remove(ctx, all[0].ID)
 	}
-	return nil
 }
 
 // names returns the names in the directory, and none when there is none.
@@ -87,12 +82,12 @@ func (q *FileLogouts) names() ([]string, error) {
 		return nil, err
 	}
 	defer root.Close()
+	var names []string
 	dir, err := root.Open(".")
-	if err != nil {
-		return nil, fmt.Errorf("refresher: read the directory %q: %w", q.dir, err)
+	if err == nil {
+		defer dir.Close()
+		names, err = dir.Readdirnames(-1)
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return nil, fmt.Errorf("refresher: read the directory %q: %w", q.dir, err)
 	}

@@ -60,7 +60,7 @@ func TestFileLogouts(t *testing.T) {
 		assert.Error(t, queue.Put(ctx, p), "%q", id)
 		assert.NoError(t, queue.Remove(ctx, id))
 	}
-	assert.Error(t, queue.Put(ctx, pending("C", time.Date(10000, 1, 2, 0, 0, 0, 0, time.UTC))), "a time that JSON cannot express")
+	assert.ErrorContains(t, queue.Put(ctx, pending("C", time.Date(10000, 1, 2, 0, 0, 0, 0, time.UTC))), "JSON", "a time that it cannot express")
 	assert.Len(t, must(os.ReadDir(dir)), 1)
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "D.logout", "not empty"), 0o700))
 	assert.ErrorContains(t, queue.Remove(ctx, "D"), "delete a logout")
@@ -141,6 +141,7 @@ func TestFilesThatAreNoLogouts(t *testing.T) {
 
 func write(t *testing.T, path, data string) {
 	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
 	require.NoError(t, os.WriteFile(path, []byte(data), 0o600))
 }
 
@@ -184,6 +185,9 @@ func TestDirectoriesThatAreRefused(t *testing.T) {
 	_, err = queue.List(t.Context())
 	assert.ErrorContains(t, err, "others")
 	require.NoError(t, os.Chmod(dir, 0o700))
+	t.Chdir(dir)
+	_, err = refresher.NewFileLogouts("")
+	assert.Error(t, err, "none, where the working directory would do")
 	link := filepath.Join(t.TempDir(), "link")
 	require.NoError(t, os.Symlink(dir, link))
 	_, err = refresher.NewFileLogouts(link)

@@ -53,7 +53,7 @@ func NewFileStore(path string) (*FileStore, error) {
 		return nil, fmt.Errorf("refresher: file store: %w", err)
 	}
 	dir, name := filepath.Split(absolute)
-	if !filepath.IsLocal(name) || name == "." {
+	if !filepath.IsLocal(name) {
 		return nil, fmt.Errorf("refresher: file store: %q does not name a file", path)
 	}
 	return &FileStore{filepath.Clean(dir), name}, nil

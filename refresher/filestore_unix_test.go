@@ -3,6 +3,8 @@
 package refresher_test
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -157,6 +159,158 @@ func TestALockFileThatIsDeletedAgainAndAgain(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// Whoever finds no lock file makes one, and so may others in the same moment: one of
+// them has the lock then, and the others wait for it.
+func TestALockFileThatAllMakeAtOnce(t *testing.T) {
+	for range 200 {
+		path := tokenFile(t)
+		require.NoError(t, os.Mkdir(filepath.Dir(path), 0o700))
+		assert.EqualValues(t, 8, crowd(8, func(int) bool {
+			unlock, err := fileStore(t, path).Lock(t.Context())
+			if err == nil {
+				unlock()
+			}
+			return err == nil
+		}))
+	}
+}
+
+// Where there is no working directory, a relative path leads nowhere.
+func TestAFileStoreWithoutAWorkingDirectory(t *testing.T) {
+	gone := filepath.Join(t.TempDir(), "gone")
+	require.NoError(t, os.Mkdir(gone, 0o700))
+	t.Chdir(gone)
+	require.NoError(t, os.Remove(gone))
+	_, err := refresher.NewFileStore("session.json")
+	assert.ErrorIs(t, err, os.ErrNotExist)
+	_, err = refresher.NewFileLogouts("logouts")
+	assert.ErrorContains(t, err, "the queue of logouts")
+}
+
+// withHandles calls f with no more than n file handles left to the process.
+func withHandles(t *testing.T, n int, f func()) {
+	t.Helper()
+	var all []int
+	for range 256 { // every gap is filled, and the last has the highest number
+		all = append(all, must(syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)))
+	}
+	var old syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old))
+	fewer := old
+	setLimit(&fewer.Cur, all[len(all)-1]+1)
+	for i, handle := range all {
+		if i >= len(all)-n {
+			_ = syscall.Close(handle)
+		} else {
+			defer syscall.Close(handle)
+		}
+	}
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &fewer))
+	defer func() { require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old)) }()
+	f()
+}
+
+// setLimit is for a field that has not the same type on every system.
+func setLimit[T int64 | uint64](field *T, to int) { *field = T(to) }
+
+// A process that has no file handles left is told so, whatever it does, and has what
+// it had.
+func TestFilesWithoutHandles(t *testing.T) {
+	other := pending("B", time.Unix(1700000000, 0))
+	for name, do := range map[string]func(ctx context.Context, s *refresher.FileStore, q *refresher.FileLogouts) error{
+		"Load": func(ctx context.Context, s *refresher.FileStore, _ *refresher.FileLogouts) error {
+			_, err := s.Load(ctx)
+			return err
+		},
+		"Save": func(ctx context.Context, s *refresher.FileStore, _ *refresher.FileLogouts) error {
+			return s.Save(ctx, somebody)
+		},
+		"Clear": func(ctx context.Context, s *refresher.FileStore, _ *refresher.FileLogouts) error { return s.Clear(ctx) },
+		"Lock": func(ctx context.Context, s *refresher.FileStore, _ *refresher.FileLogouts) error {
+			unlock, err := s.Lock(ctx)
+			if err == nil {
+				unlock()
+			}
+			return err
+		},
+		"Put": func(ctx context.Context, _ *refresher.FileStore, q *refresher.FileLogouts) error {
+			return q.Put(ctx, other)
+		},
+		"List": func(ctx context.Context, _ *refresher.FileStore, q *refresher.FileLogouts) error {
+			_, err := q.List(ctx)
+			return err
+		},
+		"Remove": func(ctx context.Context, _ *refresher.FileStore, q *refresher.FileLogouts) error {
+			return q.Remove(ctx, "A")
+		},
+	} {
+		for n := range 4 {
+			t.Run(fmt.Sprintf("%s with %d", name, n), func(t *testing.T) {
+				path := tokenFile(t)
+				store, queue := fileStore(t, path), fileLogouts(t)
+				require.NoError(t, store.Save(t.Context(), somebody))
+				require.NoError(t, queue.Put(t.Context(), pending("A", time.Unix(1700000000, 0))))
+				var err error
+				withHandles(t, n, func() { err = do(t.Context(), store, queue) })
+				need := 2 // the directory, and what is in it
+				if name == "Remove" {
+					need = 1
+				}
+				require.Equal(t, n >= need, err == nil, "%v", err)
+				if err == nil {
+					return
+				}
+				assert.ErrorIs(t, err, syscall.EMFILE)
+				if name != "Clear" || n == 0 { // else the file is gone, and it is not certain that the disk knows
+					assert.Equal(t, somebody, must(store.Load(t.Context())))
+					assert.Len(t, must(queue.List(t.Context())), 1)
+					for _, entry := range must(os.ReadDir(filepath.Dir(path))) {
+						assert.NotContains(t, entry.Name(), ".tmp")
+					}
+				}
+			})
+		}
+	}
+}
+
+// A directory that is looked at is the one that is used, also where a link further up
+// leads to another one in the next moment, which others may use.
+func TestADirectoryThatComesAndGoes(t *testing.T) {
+	top := t.TempDir()
+	for name, tokens := range map[string]refresher.Tokens{"mine": somebody, "open": {AccessToken: "a stranger's"}} {
+		require.NoError(t, fileStore(t, filepath.Join(top, name, "app", "session.json")).Save(t.Context(), tokens))
+	}
+	require.NoError(t, os.Chmod(filepath.Join(top, "open", "app"), 0o755))
+	here, next := filepath.Join(top, "here"), filepath.Join(top, "next")
+	require.NoError(t, os.Symlink("mine", here))
+	store := fileStore(t, filepath.Join(here, "app", "session.json"))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for _, to := range []string{"open", "mine"} {
+				_ = os.Symlink(to, next)
+				_ = os.Rename(next, here)
+			}
+		}
+	}()
+	for n, noticed := 0, false; n < 500_000 && !noticed; n++ {
+		tokens, err := store.Load(t.Context())
+		noticed = err != nil && strings.Contains(err.Error(), "was replaced")
+		if err == nil && tokens != somebody {
+			t.Errorf("the other directory was read: %v", tokens)
+			break
+		}
+	}
+	close(stop)
+	<-stopped
 }
 
 // A link that takes the place of the file between two looks at it is not

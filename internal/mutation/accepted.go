@@ -9,6 +9,14 @@ var accepted = map[string]string{
 	"refresher/flight.go await: cur.gen == st.gen":     "a flight that ends without an error has replaced its generation",
 	"refresher/flight.go land: failed == nil":          "the generation was replaced, as is asked again below",
 
+	"refresher/filestore.go read: err != nil (2)":                             "a part of a file is no tokens, which is an error too",
+	"refresher/filestore.go replace: err != nil (3)":                          "a file is renamed in a directory that has just taken it, unless the disk breaks",
+	"refresher/filestore.go replace: err != nil (4)":                          "as many file handles are left as for the file before, and a disk does not break on demand",
+	"refresher/filestore.go tryLock: err != nil (3)":                          "without it the lock is asked for again, and is had no more than with it",
+	"refresher/filestore.go sweep: err != nil":                                "what could not be opened has no names",
+	"refresher/filestore_unix.go tryLockFile: !errors.Is(err, syscall.EINTR)": "a file system without locks cannot be had in a test; without it the lock is asked for again",
+	"refresher/filelogouts.go makeRoom: len(names) < maxLogouts":              "it is faster: the files would all be read",
+
 	// issuer
 	"issuer/request.go readMembers: ok":                                                                     "it is a shortcut: jws.Members reads the same from what flat takes",
 	"issuer/masterkey.go parseRefreshToken: len(s) > 256":                                                   "it bounds the work: the parts of a token have lengths that are checked, and add up to less",
