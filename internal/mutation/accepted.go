@@ -37,6 +37,7 @@ var accepted = map[string]string{
 	"errors/read.go RetryAfter: err != nil":                                           "what is no date is the zero time, which has passed",
 	"errors/respond.go Respond: ok && e.Message == \"\" && status == known.status":    "it is faster: the bytes are those that would be written",
 	"internal/dpop/url.go cleanPath: plain(escaped)":                                  "it is faster: the path stays as it is",
+	"internal/dpop/url.go From: len(networks) == 0":                                   "it is faster: no network has the address",
 	"internal/jws/jws.go String: end > 0 && raw[end] == '\"' && plain(raw[1:end])":    "it is faster: encoding/json reads the same",
 	"internal/jws/jws.go value: err != nil (2)":                                       "the decoder fails again where the value is read",
 	"middleware/verify.go seenBefore: now.After(e.from) && now.Before(e.until)":       "it is faster: judgeTime says the same",
