@@ -178,11 +178,12 @@
 // proxies not to log bodies, and not to retry a POST by themselves without its
 // Idempotency-Key.
 //
-// Revocation. An access token lives until it expires, unless [Config.Denylist] is set to
-// a Feed of sqlstore or redisstore and each service runs one into the Denylist of its
-// Middleware. The MaxAge of that Denylist is how long a service goes on when it cannot hear of logouts;
-// after that it answers 503. Let the feeds of issuers run too: they remove what is over.
-// Services that can have no feed read the status list: see below.
+// Revocation. An access token lives until it expires, unless [Config.Denylist] is
+// set to a Feed of sqlstore or redisstore and each service runs one into the
+// Denylist of its Middleware. The MaxAge of that Denylist is how long a service
+// goes on when it cannot hear of logouts; after that it answers 503. Let the feeds
+// of issuers run too: they remove what is over. Services that can have no feed read
+// the status list: see below.
 //
 // What to watch:
 //

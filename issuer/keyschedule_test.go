@@ -206,7 +206,9 @@ func TestAKeyThatComesWithAnError(t *testing.T) {
 		defer cancel()
 		schedule := must(issuer.NewKeySchedule(issuer.KeyScheduleConfig{
 			Ring: ring, Every: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(&logs, nil)),
-			Next: func(context.Context) (*issuer.Key, error) { return newKey(t, issuer.EdDSA), errors.New("not saved yet") },
+			Next: func(context.Context) (*issuer.Key, error) {
+				return newKey(t, issuer.EdDSA), errors.New("not saved yet")
+			},
 		}))
 		require.ErrorIs(t, schedule.Run(ctx), context.DeadlineExceeded)
 		assert.Equal(t, before, ring.JWKS())

@@ -92,10 +92,10 @@ func (d DPoP) LogValue() slog.Value { return slog.StringValue(d.text()) }
 // Replays remembers which proofs were used, perhaps for several processes. It must
 // be safe for concurrent use.
 type Replays interface {
-	// Use remembers a proof, by a name of at most 64 ASCII characters, until then at
-	// least, and reports whether it was not used before. It decides in one atomic step: of two calls at once, one gets true.
-	// An error means that this is not known: the request is then refused with
-	// AUTH_STORE_UNAVAILABLE.
+	// Use remembers a proof, by a name of at most 64 ASCII characters, until then
+	// at least, and reports whether it was not used before. It decides in one
+	// atomic step: of two calls at once, one gets true. An error means that this
+	// is not known: the request is then refused with AUTH_STORE_UNAVAILABLE.
 	Use(ctx context.Context, proof string, until time.Time) (first bool, err error)
 }
 

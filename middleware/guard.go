@@ -12,12 +12,12 @@ import (
 	"github.com/tokenloop/tokenloop/internal/jws"
 )
 
-// RequireScopes returns a guard for routes behind Handler, Optional or Observe: requests
-// whose token carries all the scopes pass, and none where no Middleware is in front. The others are answered with 403 and
-// AUTH_SCOPE_INSUFFICIENT, with the scopes in the challenge (RFC 6750, Section
-// 3.1), and anonymous ones with 401 and AUTH_TOKEN_MISSING, as the Middleware
-// before it answers. Scopes are compared exactly. Without scopes, every request
-// with a token passes.
+// RequireScopes returns a guard for routes behind Handler, Optional or Observe:
+// requests whose token carries all the scopes pass, and none where no Middleware is
+// in front. The others are answered with 403 and AUTH_SCOPE_INSUFFICIENT, with the
+// scopes in the challenge (RFC 6750, Section 3.1), and anonymous ones with 401 and
+// AUTH_TOKEN_MISSING, as the Middleware before it answers. Scopes are compared
+// exactly. Without scopes, every request with a token passes.
 func RequireScopes(scopes ...string) func(http.Handler) http.Handler {
 	scopes = slices.Clone(scopes)
 	return guard(func(c *authContext) error {

@@ -105,8 +105,8 @@ func (d ProtectedResourceMetadata) URL() string {
 // Handler returns a handler for the path of URL, or everything that is wrong with
 // the metadata. It answers GET and HEAD with the metadata as they are now, as JSON,
 // for scripts of every origin and for caches to keep for an hour (RFC 9728, Section
-// 3.2), OPTIONS with the CORS rules, and everything else with 405. Who asks has no token yet, so no Middleware
-// belongs in front of it.
+// 3.2), OPTIONS with the CORS rules, and everything else with 405. Who asks has no
+// token yet, so no Middleware belongs in front of it.
 func (d ProtectedResourceMetadata) Handler() (http.Handler, error) {
 	if err := d.check(); err != nil {
 		return nil, err

@@ -35,8 +35,9 @@ type StatusListOptions struct {
 	RefreshAfter time.Duration
 
 	// MaxStale is the age at which the list is not used any more, if it has not
-	// expired ("exp") before: longer than RefreshAfter. Until then, an endpoint that cannot be reached, or
-	// answers something else than a list, changes nothing. Zero means 15 minutes.
+	// expired ("exp") before. Until then, an endpoint that cannot be reached, or
+	// answers something else than a list, changes nothing. It is longer than
+	// RefreshAfter. Zero means 15 minutes.
 	MaxStale time.Duration
 
 	// MaxBytes limits the length of the document, and that of the list in it when it

@@ -126,8 +126,9 @@ func (o *outbox) remove(ctx context.Context, id string) error {
 //
 // An error says that the store still has the tokens, or that the issuer has not
 // been told yet: then the logout waits in Config.Logouts and is sent later. See
-// Flush. Without an AuthURL and an OAuth.RevokeURL there is nobody to tell. The store is cleared later, too, where it still has what the Transport had
-// in use; one that could not be read from the start needs another Logout.
+// Flush. Without an AuthURL and an OAuth.RevokeURL there is nobody to tell. The store
+// is cleared later, too, where it still has what the Transport had in use; one that
+// could not be read from the start needs another Logout.
 func (t *Transport) Logout(ctx context.Context) error {
 	sess := newSession(t.epochs.Add(1), Identity{})
 	sess.revokes = true

@@ -23,7 +23,8 @@ type RequestNames struct {
 }
 
 // AnswerNames are the names of the members in the JSON that the issuer answers a
-// login or a refresh with. Empty means the name that stands beside the field. Dots lead to a member of a member: "data.accessToken".
+// login or a refresh with. Empty means the name that stands beside the field. Dots
+// lead to a member of a member: "data.accessToken".
 type AnswerNames struct {
 	AccessToken string // "access_token"
 	TokenType   string // "token_type"

@@ -14,11 +14,11 @@ import (
 // with AUTH_LOGGED_OUT.
 //
 // Without an AuthURL, and where c is not a Password with either a Username or an
-// Email, the error has the reason AUTH_REQUEST_INVALID. When it fails nothing has changed, with one exception: an error with the
-// reason AUTH_STORE_UNAVAILABLE says that the session has begun and could not
-// be saved. Of several Login, SetTokens, Identify and Logout at the same time,
-// the one called last decides; a Login that it overtook fails with
-// AUTH_LOGGED_OUT, and what it brought is revoked.
+// Email, the error has the reason AUTH_REQUEST_INVALID. When it fails nothing has
+// changed, with one exception: an error with the reason AUTH_STORE_UNAVAILABLE says
+// that the session has begun and could not be saved. Of several Login, SetTokens,
+// Identify and Logout at the same time, the one called last decides; a Login that
+// it overtook fails with AUTH_LOGGED_OUT, and what it brought is revoked.
 func (t *Transport) Login(ctx context.Context, c Credentials) error {
 	switch {
 	case t.endpoint.login == "":
