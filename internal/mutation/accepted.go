@@ -48,7 +48,6 @@ var accepted = map[string]string{
 	"middleware/statuslist.go current: state != nil && now.Before(state.refreshAt)":   "it is faster: the same is asked under the lock",
 	"middleware/localjwks.go current: state != nil && state.seen == string(document)": "it is faster: the same is asked under the lock",
 	"middleware/localjwks.go current: last != nil && last.seen == string(document)":   "it is faster: who waited for the lock would read the same document again",
-	"middleware/explain.go cause: e.Err == nil":                                       "a refusal of our own that is shown has a cause",
 	"middleware/fetch.go get: err != nil":                                             "judgeURL has parsed the URL",
 	"middleware/fetch.go host: err != nil":                                            "judgeURL has parsed the URL",
 }

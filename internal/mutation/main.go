@@ -4,7 +4,7 @@
 //
 //	go run ./internal/mutation                      all of them
 //	go run ./internal/mutation -only decide.go      those whose place contains this
-//	go run ./internal/mutation -write               writes CHECKS.md, too
+//	go run ./internal/mutation -write               writes what it has found to CHECKS.md, too
 //
 // A check is an if, or a case of a switch without a tag, that ends in a return or
 // notes a mistake, in one of the files that targets lists. It is removed by making
@@ -21,12 +21,14 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/printer"
 	"go/token"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -171,10 +173,74 @@ func run(root, only string, write bool, workers int) error {
 		return fmt.Errorf("%d survived", survived)
 	case stale > 0:
 		return fmt.Errorf("%d entries of accepted.go are stale", stale)
-	case write && only == "":
-		return os.WriteFile(filepath.Join(root, "internal", "mutation", "CHECKS.md"), list(all), 0o644)
+	case write:
+		return rewrite(filepath.Join(root, "internal", "mutation", "CHECKS.md"), root, all)
 	}
 	return nil
+}
+
+// rewrite writes the list of all checks. Those that were not removed this time stay
+// as they are there.
+func rewrite(path, root string, run []*check) error {
+	before, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	now := map[string]*check{}
+	for _, c := range run {
+		now[c.place()] = c
+	}
+	all, err := everyCheck(root)
+	if err != nil {
+		return err
+	}
+	noticed := noticedIn(before)
+	for i, c := range all {
+		if known := now[c.place()]; known != nil {
+			all[i] = known
+		} else if c.caught = noticed[c.row()]; accepted[c.place()] != "" {
+			c.caught = ""
+		}
+	}
+	return os.WriteFile(path, list(all), 0o644)
+}
+
+// everyCheck returns the checks of all targets.
+func everyCheck(root string) (all []*check, err error) {
+	for _, target := range targets {
+		for _, file := range target.files {
+			found, err := checksOf(root, file)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, found...)
+		}
+	}
+	return all, nil
+}
+
+// row is the beginning of the check's row, and its file. Another file may have the
+// same row.
+func (c *check) row() string {
+	quote, text := "`", strings.ReplaceAll(c.text, "|", "\\|")
+	if strings.Contains(text, quote) {
+		quote, text = "``", " "+text+" "
+	}
+	return c.file + " | " + c.function + " | " + quote + text + quote + " | "
+}
+
+// noticedIn returns what stands behind the rows of a list.
+func noticedIn(list []byte) map[string]string {
+	noticed, file := map[string]string{}, ""
+	for line := range strings.Lines(string(list)) {
+		line = strings.TrimSpace(line)
+		if name, ok := strings.CutPrefix(line, "## "); ok {
+			file = name
+		} else if i := strings.LastIndex(line, "` | "); i >= 0 {
+			noticed[file+" "+line[:i+4]] = strings.TrimSuffix(line[i+4:], " |")
+		}
+	}
+	return noticed
 }
 
 // checksOf returns the checks in a file.
@@ -255,10 +321,13 @@ func isName(e ast.Expr, name string) bool {
 	return ok && i.Name == name
 }
 
+// notRun stands where a check was never removed.
+const notRun = "not run"
+
 // list returns the list of checks in Markdown.
 func list(checks []*check) []byte {
 	var b bytes.Buffer
-	b.WriteString("# The checks, and the tests that notice when one is removed\n\nWritten by `go run ./internal/mutation -write`.\n")
+	b.WriteString("# The checks, and the tests that notice when one is removed\n\nWritten by `go run ./internal/mutation -write`, and with `-only` for a part of it.\n")
 	file := ""
 	for _, c := range checks {
 		if c.file != file {
@@ -266,10 +335,14 @@ func list(checks []*check) []byte {
 			fmt.Fprintf(&b, "\n## %s\n\n| Function | Check | Noticed by |\n|---|---|---|\n", file)
 		}
 		by := c.caught
-		if by == "" {
-			by = "accepted: " + accepted[c.place()]
+		switch reason := accepted[c.place()]; {
+		case reason != "":
+			by = "accepted: " + reason
+		case by == "":
+			by = notRun
 		}
-		fmt.Fprintf(&b, "| %s | `%s` | %s |\n", c.function, strings.ReplaceAll(c.text, "|", "\\|"), by)
+		_, row, _ := strings.Cut(c.row(), " ")
+		fmt.Fprintf(&b, "%s%s |\n", row, by)
 	}
 	return b.Bytes()
 }
