@@ -52,8 +52,8 @@ type CodeRequest struct {
 	Device string // a name for the session; may be empty without BindDevice
 
 	// DPoPJKT is "dpop_jkt", the thumbprint of the key that the proof at /token
-	// must have then (RFC 9449, Section 10). It may be empty, must be for a client
-	// that is CertificateBound, and is not looked at without Config.DPoP.
+	// must have then (RFC 9449, Section 10). It may be empty, and must be empty for a
+	// client that is CertificateBound. It is not looked at without Config.DPoP.
 	DPoPJKT string
 }
 
@@ -172,15 +172,15 @@ const (
 	codeSalt    = 32
 )
 
-// codeSealer returns the cipher of one code. Its key is of one use, so that the
-// nonce can be zero.
-func (i *Issuer) codeSealer(keyID string, salt []byte) (aead cipher.AEAD, nonce, about []byte) {
+// codeSealer returns the cipher of one code, which draws its nonces itself, as FIPS
+// 140 asks.
+func (i *Issuer) codeSealer(keyID string, salt []byte) (aead cipher.AEAD, about []byte) {
 	mac := hmac.New(sha256.New, i.masters.secret[keyID])
 	mac.Write([]byte("code|"))
 	mac.Write(salt)
-	block, _ := aes.NewCipher(mac.Sum(nil)) // 32 bytes are a key
-	aead, _ = cipher.NewGCM(block)          // of the blocks that it needs
-	return aead, make([]byte, aead.NonceSize()), []byte(codeVersion + "|" + keyID + "|" + i.c.Issuer)
+	block, _ := aes.NewCipher(mac.Sum(nil))       // 32 bytes are a key
+	aead, _ = cipher.NewGCMWithRandomNonce(block) // of AES, which it needs
+	return aead, []byte(codeVersion + "|" + keyID + "|" + i.c.Issuer)
 }
 
 // seal makes "ac1.<kid>.<salt and ciphertext>".
@@ -188,8 +188,8 @@ func (i *Issuer) seal(c codeContent) string {
 	plain, _ := json.Marshal(c) // strings, numbers, and JSON of User.fill
 	salt := make([]byte, codeSalt)
 	rand.Read(salt)
-	aead, nonce, about := i.codeSealer(i.masters.first, salt)
-	return codeVersion + "." + i.masters.first + "." + base64.RawURLEncoding.EncodeToString(aead.Seal(salt, nonce, plain, about))
+	aead, about := i.codeSealer(i.masters.first, salt)
+	return codeVersion + "." + i.masters.first + "." + base64.RawURLEncoding.EncodeToString(aead.Seal(salt, nil, plain, about))
 }
 
 // open is the opposite of seal.
@@ -203,8 +203,8 @@ func (i *Issuer) open(code string) (c codeContent, err error) {
 	if err != nil || len(data) < codeSalt {
 		return c, wrong
 	}
-	aead, nonce, about := i.codeSealer(parts[1], data[:codeSalt])
-	plain, err := aead.Open(nil, nonce, data[codeSalt:], about)
+	aead, about := i.codeSealer(parts[1], data[:codeSalt])
+	plain, err := aead.Open(nil, nil, data[codeSalt:], about)
 	if err != nil || json.Unmarshal(plain, &c) != nil {
 		return codeContent{}, wrong
 	}

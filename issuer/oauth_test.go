@@ -1,12 +1,15 @@
 package issuer_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -423,6 +426,15 @@ func TestACodeBeginsASession(t *testing.T) { // RFC 6749, Section 4.1; RFC 7636
 	once := f.form("/token", "", exchange(f.code(func(r *issuer.CodeRequest) { r.ClientID = "once" }), callback, verifier)+"&client_id=once")
 	assert.Equal(t, 200, once.status, once.text)
 	assert.NotContains(t, once.body, "refresh_token", "a client that may not refresh gets none")
+}
+
+// Codes are sealed where Go does nothing that FIPS 140-3 does not allow, too.
+func TestCodesUnderFIPS(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), must(os.Executable()), "-test.run=^(TestACodeBeginsASession|TestWhatIsNoCode)$", "-test.v")
+	cmd.Env = append(os.Environ(), "GODEBUG=fips140=only")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Equal(t, 2, bytes.Count(out, []byte("\n--- PASS: ")), "%s", out)
 }
 
 func TestACodeThatIsRefused(t *testing.T) { // RFC 6749, Section 4.1.3; RFC 9700, Section 2.1.1
