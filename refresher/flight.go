@@ -172,6 +172,8 @@ func (t *Transport) await(ctx context.Context, f *flight, st *state) (*state, er
 		return nil, sessionEnded()
 	case cur.gen == st.gen && f.err != nil:
 		return nil, f.err
+	case cur.status != active:
+		return nil, cur.over()
 	case cur.gen == st.gen:
 		return nil, &jwterrors.Error{Reason: jwterrors.RefreshUnavailable, Err: errors.New("refresher: no token came")}
 	}

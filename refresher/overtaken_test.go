@@ -161,6 +161,34 @@ func TestWhatComesLateIsNotRevokedAfterTokensWereSet(t *testing.T) {
 	}
 }
 
+// Who was about to refresh while others have, and have heard that the session is over,
+// hears that too.
+func TestARefreshOfASessionThatIsOverMeanwhile(t *testing.T) {
+	s := newService()
+	var now atomic.Pointer[func()]
+	tr := offline(t, s, func(c *refresher.Config) {
+		c.Now = func() time.Time {
+			if f := now.Load(); f != nil {
+				(*f)()
+			}
+			return time.Now()
+		}
+	})
+	login(t, tr)
+	others := once(func() {
+		assert.NoError(t, tr.Refresh(t.Context()))
+		s.hookRefresh(func(w http.ResponseWriter, r *http.Request) bool {
+			jwterrors.Responder{}.Respond(w, r, jwterrors.SessionRevoked)
+			return true
+		})
+		assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.SessionRevoked)
+	})
+	now.Store(&others)
+	assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.LoggedOut)
+	_, active := tr.Tokens()
+	assert.False(t, active)
+}
+
 // Two who find the same generation expired at the same moment start one refresh, also
 // where no lock keeps a second one waiting.
 func TestTwoWhoBeginAtOnceStartOneRefresh(t *testing.T) {

@@ -57,7 +57,7 @@ func (t *Transport) saveLater(wait bool) {
 			if (wait || n > 0) && !t.idle(t.step(n)) {
 				return
 			}
-			if t.saveAgain(t.state.Load()) {
+			if st := t.state.Load(); st.unsaved == nil || t.saveAgain(st) {
 				return
 			}
 		}

@@ -57,6 +57,27 @@ func refreshToken(t *testing.T, s refresher.Store) string {
 	return must(s.Load(t.Context())).RefreshToken
 }
 
+// What a later refresh has saved needs no more attempts: nothing is locked, and no
+// failure is told, that would be about nothing.
+func TestASaveThatWasMadeUpForByARefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := newService(), &triedStore{}
+		var told failures
+		tr := saving(t, s, store, func(c *refresher.Config) { c.OnFailure = told.add })
+		login(t, tr)
+		store.breaks("Save")
+		require.NoError(t, tr.Refresh(t.Context()))
+		store.breaks("")
+		require.NoError(t, tr.Refresh(t.Context()))
+		synctest.Wait()
+		before := len(told.reasons())
+		store.breaks("Lock")
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		assert.Len(t, told.reasons(), before)
+	})
+}
+
 // NV-10, AX-06: a save that failed is reported, and made up for as soon as the
 // store works again, without a request, and without a call of the issuer.
 func TestAFailedSaveIsMadeUpFor(t *testing.T) {
