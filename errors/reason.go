@@ -159,8 +159,9 @@ func (r Reason) Is(target error) bool {
 
 // Status returns the HTTP status of an answer that gives this reason. Reasons
 // that are said on the client's side only (TokenNull, RefreshUnavailable, Paused,
-// LoggedOut, HostNotAllowed) and the empty one have none: Status returns 0. A Responder
-// that is given such a one answers with 503 for RefreshUnavailable, else with 502.
+// LoggedOut, HostNotAllowed) have none: Status returns 0, as it does for the empty
+// Reason. A Responder that is given one of the five answers with 503 for
+// RefreshUnavailable and with 502 for the others.
 func (r Reason) Status() int {
 	if r == "" {
 		return 0

@@ -109,12 +109,13 @@ type Config struct {
 	// seconds; NoGrace is strict mode.
 	Grace time.Duration
 
-	// Reload is asked at every refresh who the user of a session is by now.
-	// An error with the reason SessionRevoked, CredentialsInvalid or
+	// Reload is asked at every refresh who the user of a session is by now. An
+	// error with the reason SessionRevoked, CredentialsInvalid or
 	// TokenUserKeyInvalid means that the user may not go on, and revokes the
-	// session; any other error is answered with 503 and changes nothing, and so does
-	// a User with another ID. The Session comes without Seed and RetryHash. Nil
-	// means that a session goes on as its login began it.
+	// session; any other error is answered with 503 and changes nothing. A User
+	// with another ID is a TokenGenerationError and changes nothing either. The
+	// Session comes without Seed and RetryHash. Nil means that a session goes on
+	// as its login began it.
 	Reload func(ctx context.Context, s Session) (User, error)
 
 	// Register adds a user: POST /signup, which there is only with it. See

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A MemoryStore is a Store in memory: its sessions end with the process.
-// NewMemoryStore makes one. With each session that is added it looks at a few others,
+// A MemoryStore is a Store in memory: its sessions end with the process. The zero
+// value is ready to use. With each session that is added it looks at a few others,
 // and removes those that ended an hour before, so that it grows with the sessions
 // that live. One takes about 350 bytes and its text: the IDs, the scopes, the claims,
 // and device, address and user agent, of which a client may send 256 bytes each.

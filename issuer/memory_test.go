@@ -21,7 +21,7 @@ func TestMemoryStore(t *testing.T) {
 }
 
 func TestAZeroMemoryStoreIsReady(t *testing.T) {
-	storetest.Run(t, func(*testing.T) issuer.Store { return issuer.NewMemoryStore() })
+	storetest.Run(t, func(*testing.T) issuer.Store { return &issuer.MemoryStore{} })
 }
 
 // memorySession is the session n of a subject, as an issuer makes them.

@@ -209,7 +209,7 @@ func TestTheTokensOfAnAnswerDoNotPrint(t *testing.T) {
 	var printed []string
 	f := newFixture(t, func(c *issuer.Config) {
 		c.Encode = func(route string, t issuer.Tokens) any {
-			printed = append(printed, fmt.Sprintf("%s %v %+v %#v %s", route, t, t, &t, t.LogValue()))
+			printed = append(printed, fmt.Sprintf("%s %v %+v %#v %s %s", route, t, t, &t, t.String(), t.LogValue()))
 			return map[string]any{"kind": route, "data": t}
 		}
 	})

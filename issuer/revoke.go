@@ -88,7 +88,8 @@ func (i *Issuer) RevokeSession(ctx context.Context, id string) error {
 }
 
 // RevokeSubject ends all sessions of a user for the operator, as RevokeSession
-// does, and so are all access tokens that the user was issued before. A login
+// does, and denies in the same way all access tokens that the user was issued
+// before. A login
 // that began before and is in flight is refused, as far as the clocks of the
 // processes agree on what came first; one that begins later is not concerned.
 func (i *Issuer) RevokeSubject(ctx context.Context, subject string) error {

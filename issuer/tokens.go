@@ -23,13 +23,14 @@ type Tokens struct {
 	Scope            string `json:"scope"`                   // separated by spaces; may be empty
 }
 
-func (t Tokens) text() string { return fmt.Sprintf("tokens for %d seconds", t.ExpiresIn) }
+// String hides the tokens, from loggers too that would marshal t else.
+func (t Tokens) String() string { return fmt.Sprintf("tokens for %d seconds", t.ExpiresIn) }
 
 // Format hides the tokens, for every verb and flag.
-func (t Tokens) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.text())) }
+func (t Tokens) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(t.String())) }
 
 // LogValue returns what Format writes.
-func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.text()) }
+func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
 // writeTokens answers t, in the form of Config.Encode.
 func (i *Issuer) writeTokens(w http.ResponseWriter, status int, route string, t Tokens) error {

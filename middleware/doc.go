@@ -88,7 +88,7 @@
 //
 //	Denylist, alone            one process, which is told of logouts by its issuer
 //	Denylist with a feed       services that share a Redis or a database with the issuer
-//	StatusList                 services elsewhere: a signed list, fetched over HTTP, as old as its "ttl" allows
+//	StatusList                 services elsewhere: a signed list, fetched over HTTP, as old as its "ttl" and RefreshAfter allow
 //
 // A StatusList is that of one issuer, and a token names its entry in it: see
 // [NewStatusList].

@@ -91,9 +91,9 @@ type Config struct {
 
 	// Logouts keeps the logouts that the issuer could not be told of. Nil means
 	// that they are kept for as long as the process lives; a FileLogouts keeps
-	// them longer. Either holds 256, and the oldest gives way. A logout is given up
-	// a day after its refresh token has expired, or 90 days after the logout where
-	// that is not known, and OnFailure is told.
+	// them longer. Either holds 256, and the oldest gives way, if it can be
+	// deleted. A logout is given up a day after its refresh token has expired, or
+	// 90 days after the logout where that is not known, and OnFailure is told.
 	Logouts LogoutQueue
 
 	// RefreshWindow is how long before its expiry a token is refreshed in the

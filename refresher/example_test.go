@@ -260,8 +260,9 @@ func ExampleUserID() {
 	// Output: user123
 }
 
-func ExampleTokens_Format() {
-	fmt.Println(refresher.Tokens{AccessToken: jwtOf(`{"sub":"alice"}`), RefreshToken: "never shown"})
+func ExampleTokens_String() {
+	tokens := refresher.Tokens{AccessToken: jwtOf(`{"sub":"alice"}`), RefreshToken: "never shown"}
+	fmt.Println(tokens.String())
 	// Output: Tokens{access eyJhbGciOiJFUzI1NiIs..., refresh (hidden)}
 }
 

@@ -49,7 +49,8 @@ func NewFileLogouts(dir string) (*FileLogouts, error) {
 // file returns what reads and writes the file of that logout.
 func (q *FileLogouts) file(id string) *FileStore { return &FileStore{q.dir, id + logoutSuffix} }
 
-// Put writes logout to a file. When there are 256, the oldest gives way.
+// Put writes logout to a file. When there are 256, the oldest gives way, if it can be
+// deleted.
 func (q *FileLogouts) Put(ctx context.Context, logout PendingLogout) error {
 	if !validID(logout.ID) {
 		return errors.New("refresher: the ID of a logout is made of capital letters and digits")

@@ -382,15 +382,3 @@ func TestANameThatCannotGrow(t *testing.T) {
 	assert.ErrorIs(t, fileStore(t, path).Save(t.Context(), somebody), syscall.ENAMETOOLONG)
 	assert.Empty(t, must(os.ReadDir(filepath.Dir(path))))
 }
-
-// A relative path leads nowhere when the working directory is gone.
-func TestAWorkingDirectoryThatIsGone(t *testing.T) {
-	gone := filepath.Join(t.TempDir(), "gone")
-	require.NoError(t, os.Mkdir(gone, 0o700))
-	t.Chdir(gone)
-	require.NoError(t, os.Remove(gone))
-	_, err := refresher.NewFileStore("session.json")
-	assert.Error(t, err)
-	_, err = refresher.NewFileLogouts("logouts")
-	assert.Error(t, err)
-}

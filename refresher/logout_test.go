@@ -584,7 +584,7 @@ func TestAPendingLogoutShowsNoTokens(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		all += fmt.Sprintf(verb+verb+verb, waiting[0], &waiting[0], waiting)
 	}
-	slog.New(slog.NewJSONHandler(&logs, nil)).Info("", "logout", waiting[0], "all", fmt.Sprint(waiting[0]))
+	slog.New(slog.NewJSONHandler(&logs, nil)).Info("", "logout", waiting[0], "all", waiting[0].String())
 	all += logs.String()
 	assert.Contains(t, all, "service.test")
 	for _, secret := range []string{"refresh-token-number", tokens.AccessToken[21:], fmt.Sprintf("%x", "refresh-token")} {
@@ -703,17 +703,6 @@ func TestALogoutDoesNotEndTheSessionOfAnotherUser(t *testing.T) {
 	assert.Equal(t, []string{"refresh-token-number-1"}, revoked(s))
 }
 
-// Nor is anything done about what it has that cannot be used.
-func TestALogoutBesideTokensThatCannotBeUsed(t *testing.T) {
-	s, store := newService(), &refresher.MemoryStore{}
-	tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
-	login(t, tr)
-	require.NoError(t, store.Save(t.Context(), refresher.Tokens{AccessToken: "two words", RefreshToken: "other"}))
-	require.NoError(t, tr.Logout(t.Context()))
-	assert.Equal(t, []string{"refresh-token-number-1"}, revoked(s))
-	assert.True(t, must(store.Load(t.Context())).IsZero())
-}
-
 // NV-17, NV-20: which session the queue of logouts says is over, its refresh token
 // tells, where it has one.
 func TestWhichStoredSessionIsOver(t *testing.T) {
@@ -740,18 +729,6 @@ func TestWhichStoredSessionIsOver(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A logout without tokens, which only a queue of the caller's own can hold, tells a
-// revocation endpoint nothing.
-func TestALogoutWithoutTokensRevokesNothing(t *testing.T) {
-	const place = "https://id.example.com/revoke"
-	e, queue := &tokenEndpoint{}, &fullQueue{}
-	queue.set([]refresher.PendingLogout{{ID: "A", URL: place, Since: time.Now()}})
-	tr := e.transport(t, refresher.OAuth{TokenURL: "https://id.example.com/token", RevokeURL: place}, func(c *refresher.Config) { c.Logouts = queue })
-	require.NoError(t, tr.Flush(t.Context()))
-	assert.Zero(t, e.calls())
-	assert.Empty(t, must(queue.List(t.Context())))
 }
 
 // fullQueue is a queue that has others in the place of what it was given.

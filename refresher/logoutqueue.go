@@ -19,15 +19,16 @@ type PendingLogout struct {
 	Tokens Tokens    `json:"tokens"` // of the session
 }
 
-func (p PendingLogout) text() string {
+// String returns one line without secrets, for loggers that would marshal p else.
+func (p PendingLogout) String() string {
 	return fmt.Sprintf("PendingLogout{%s, since %s}", p.URL, p.Since.UTC().Format(time.RFC3339))
 }
 
 // Format writes one line without secrets, for every verb and flag.
-func (p PendingLogout) Format(f fmt.State, _ rune) { fmt.Fprint(f, p.text()) }
+func (p PendingLogout) Format(f fmt.State, _ rune) { fmt.Fprint(f, p.String()) }
 
 // LogValue returns what Format writes.
-func (p PendingLogout) LogValue() slog.Value { return slog.StringValue(p.text()) }
+func (p PendingLogout) LogValue() slog.Value { return slog.StringValue(p.String()) }
 
 // A LogoutQueue keeps the logouts that the issuer has not heard of. Transports,
 // in one process or in several, may share one: each sends what is for its own

@@ -277,19 +277,6 @@ func TestALoginDuringALogoutWins(t *testing.T) {
 	})
 }
 
-// A lock that somebody else holds for longer than a refresh may take is an error, and
-// nothing is refreshed beside them.
-func TestALockThatDoesNotCome(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, store := newService(), &refresher.MemoryStore{}
-		tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
-		login(t, tr)
-		defer must(store.Lock(t.Context()))()
-		assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.StoreUnavailable)
-		assert.Zero(t, s.refreshes.Load())
-	})
-}
-
 // A token that is refused after its session has ended has no successor, and nobody is
 // asked for one.
 func TestATokenIsRefusedAfterItsSession(t *testing.T) {

@@ -308,24 +308,6 @@ func TestALockThatIsHeldTooLong(t *testing.T) {
 	})
 }
 
-// What a refresh token of the store has brought is saved for the user whom the store
-// names, and for nobody else.
-func TestWhatIsNobodysIsNotGivenBack(t *testing.T) {
-	s, store := newService(), &refresher.MemoryStore{}
-	tr := offline(t, s, func(c *refresher.Config) { c.Store = store })
-	mine := refresher.Tokens{AccessToken: jwtOf(`{"sub":"alice"}`), RefreshToken: "mine"}
-	require.NoError(t, tr.Identify(t.Context(), refresher.UserID("alice"), refresher.WithTokens(mine)))
-	theirs := refresher.Tokens{RefreshToken: "theirs", Identity: refresher.Email("bob@example.com")}
-	require.NoError(t, store.Save(t.Context(), theirs))
-	s.hookRefresh(func(w http.ResponseWriter, _ *http.Request) bool {
-		_ = json.NewEncoder(w).Encode(map[string]string{"access_token": jwtOf(`{"sub":"carol"}`), "refresh_token": "carol's"})
-		return true
-	})
-	assert.ErrorIs(t, tr.Refresh(t.Context()), jwterrors.LoggedOut)
-	assert.EqualValues(t, 1, s.refreshes.Load())
-	assert.Equal(t, theirs, must(store.Load(t.Context())))
-}
-
 // NV-17: a logout deletes the tokens of its session, also those that another
 // process has refreshed, and not those of another user who has logged in there.
 func TestALogoutDeletesTheTokensOfItsUser(t *testing.T) {

@@ -62,7 +62,8 @@ func (t Tokens) same(u Tokens) bool {
 	return t.AccessToken == u.AccessToken && t.RefreshToken == u.RefreshToken
 }
 
-func (t Tokens) text() string {
+// String returns one line without secrets, for loggers that would marshal t else.
+func (t Tokens) String() string {
 	var b strings.Builder
 	b.WriteString("Tokens{access " + orNone(jwterrors.Redact(t.AccessToken)))
 	if t.RefreshToken != "" {
@@ -85,10 +86,10 @@ func orNone(s string) string {
 }
 
 // Format writes one line without secrets, for every verb and flag.
-func (t Tokens) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.text()) }
+func (t Tokens) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
 
 // LogValue returns what Format writes.
-func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.text()) }
+func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
 // Credentials are what a user logs in with: a Username or an Email, and the
 // Password. They are never kept, and no form of them shows the password.

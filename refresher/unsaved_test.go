@@ -319,31 +319,6 @@ func TestOneSeriesOfAttemptsAtATime(t *testing.T) {
 	})
 }
 
-// An attempt that does not get the lock, or cannot see whether somebody else has saved
-// since, saves nothing, and is not the last.
-func TestAnAttemptToSaveThatCannotBegin(t *testing.T) {
-	for _, what := range []string{"Lock", "Load"} {
-		t.Run(what, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s, store := newService(), &triedStore{}
-				tr := saving(t, s, store, nil)
-				login(t, tr)
-				store.breaks("Save")
-				require.NoError(t, tr.Refresh(t.Context()))
-				saves := store.saves.Load()
-				store.breaks(what)
-				time.Sleep(2 * time.Second)
-				synctest.Wait()
-				assert.Equal(t, saves, store.saves.Load())
-				store.breaks("")
-				time.Sleep(4 * time.Second)
-				synctest.Wait()
-				assert.Equal(t, "refresh-token-number-2", refreshToken(t, store))
-			})
-		})
-	}
-}
-
 // NV-17: a logout of a session that never came to the store deletes nothing there:
 // what the store has is somebody else's, as far as anybody knows.
 func TestALogoutOfASessionThatTheStoreNeverHad(t *testing.T) {

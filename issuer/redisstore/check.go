@@ -15,13 +15,16 @@ import (
 var ErrNotDurable = errors.New("redisstore: the server has no append-only file: after a restart it has no session, or old ones")
 
 // Check asks the servers of client whether they can be trusted with what is kept here,
-// and returns all that is wrong: a server that does not answer, that is a replica,
+// and returns all that is wrong: a client that New refuses, a server that does not answer, that is a replica,
 // that may evict keys when its memory is full, or that forgets them when it restarts.
 // The last, alone, is ErrNotDurable, which who replicates may let pass. With used
 // proofs it means that those of the last minute or so are taken once more, by who has
 // their key or copied them. Call Check when the service starts: what is here works as
 // long as the servers do.
 func Check(ctx context.Context, client redis.UniversalClient) error {
+	if err := (&Config{Client: client}).check(); err != nil {
+		return err
+	}
 	var mistakes []error
 	durable := true
 	err := each(ctx, client, func(ctx context.Context, node redis.Cmdable) error {

@@ -272,6 +272,10 @@ func TestCheckSaysWhatIsWrongWithAServer(t *testing.T) {
 
 	err := redisstore.Check(ctx, connect(t, bad.url()))
 	assert.ErrorContains(t, err, "no append-only file")
+	require.ErrorContains(t, redisstore.Check(ctx, nil), "Client is required")
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": good.address()}})
+	defer ring.Close()
+	require.ErrorContains(t, redisstore.Check(ctx, ring), "is a Ring")
 	assert.NotErrorIs(t, err, redisstore.ErrNotDurable, "who lets that pass lets the others pass with it")
 	assert.ErrorContains(t, err, "the server is a slave")
 	assert.ErrorContains(t, err, `maxmemory-policy is "allkeys-lru"`)

@@ -46,7 +46,7 @@ func ExampleNewReplays() {
 	if err != nil {
 		panic(err)
 	}
-	config := issuer.DPoP{Replays: replays}
-	fmt.Println(config.Replays == replays)
-	// Output: true
+	config := issuer.DPoP{Replays: replays, RequireNonce: true}
+	fmt.Println(config)
+	// Output: DPoP with Required false and RequireNonce true
 }
