@@ -217,7 +217,9 @@ func (b *binary) build(root, dir, pkg string, checks []*check) error {
 func (b *binary) run(removed int, notes string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, b.path, append(args, "-test.timeout=100s")...)
+	// Without a check a test may want all the memory there is: 6 GiB are enough.
+	args = append([]string{"-c", `ulimit -v 6291456 2>/dev/null; exec "$0" "$@"`, b.path}, append(args, "-test.timeout=100s")...)
+	cmd := exec.CommandContext(ctx, "sh", args...)
 	cmd.Dir = b.cwd
 	cmd.WaitDelay = 10 * time.Second // for processes of the test's own that outlive it
 	cmd.Env = append(os.Environ(), "MUTATION_REMOVED="+strconv.Itoa(removed), "MUTATION_NOTES="+notes)
