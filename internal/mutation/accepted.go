@@ -16,6 +16,7 @@ var accepted = map[string]string{
 	"refresher/filestore.go sweep: err != nil":                                "what could not be opened has no names",
 	"refresher/filestore_unix.go tryLockFile: !errors.Is(err, syscall.EINTR)": "a file system without locks cannot be had in a test; without it the lock is asked for again",
 	"refresher/filelogouts.go makeRoom: len(names) < maxLogouts":              "it is faster: the files would all be read",
+	"refresher/unsaved.go saveLater: st.unsaved == nil || t.saveAgain(st)":    "the attempts that would follow find nothing to save",
 
 	// issuer
 	"issuer/request.go readMembers: ok":                                                                     "it is a shortcut: jws.Members reads the same from what flat takes",

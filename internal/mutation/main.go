@@ -3,7 +3,7 @@
 // an error, unless accepted.go says why it is none.
 //
 //	go run ./internal/mutation                      all of them
-//	go run ./internal/mutation -only decide.go      those whose place contains this
+//	go run ./internal/mutation -only decide.go      those whose place matches this regular expression
 //	go run ./internal/mutation -write               writes what it has found to CHECKS.md, too
 //
 // A check is an if, or a case of a switch without a tag, that ends in a return or
@@ -32,6 +32,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -101,13 +102,16 @@ func (c *check) outcome() string {
 }
 
 func main() {
-	only := flag.String("only", "", "the checks whose place contains this")
+	only := flag.String("only", "", "the checks whose place matches this regular expression")
 	write := flag.Bool("write", false, "write CHECKS.md")
 	workers := flag.Int("workers", 2, "how many tests run at once")
 	flag.Parse()
 	root, err := repository()
 	if err == nil {
-		err = run(root, *only, *write, *workers)
+		var some *regexp.Regexp
+		if some, err = regexp.Compile(*only); err == nil {
+			err = run(root, some, *write, *workers)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutation:", err)
@@ -120,7 +124,7 @@ func repository() (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-func run(root, only string, write bool, workers int) error {
+func run(root string, only *regexp.Regexp, write bool, workers int) error {
 	var all []*check
 	for _, target := range targets {
 		var checks []*check
@@ -130,7 +134,7 @@ func run(root, only string, write bool, workers int) error {
 				return err
 			}
 			for _, c := range found {
-				if strings.Contains(c.place(), only) {
+				if only.MatchString(c.place()) {
 					checks = append(checks, c)
 				}
 			}
@@ -162,7 +166,7 @@ func run(root, only string, write bool, workers int) error {
 		}
 	}
 	for place := range accepted {
-		if strings.Contains(place, only) && !slices.ContainsFunc(all, func(c *check) bool { return c.place() == place }) {
+		if only.MatchString(place) && !slices.ContainsFunc(all, func(c *check) bool { return c.place() == place }) {
 			fmt.Println("STALE     " + place + "  is in accepted.go, and there is no such check")
 			stale++
 		}
