@@ -28,7 +28,7 @@ func TestTheListIsOfTheChecksThatThereAre(t *testing.T) {
 	for row, by := range noticedIn(written) {
 		assert.True(t, rows[row], "there is no %s", row)
 		assert.NotEqual(t, notRun, by, row)
-		if name, _, _ := strings.Cut(by, "/"); !strings.HasPrefix(by, "accepted: ") {
+		if name, _, _ := strings.Cut(by, "/"); !strings.HasPrefix(by, isAccepted) {
 			assert.True(t, tests[name], "%s: there is no test %s", row, by)
 		}
 		delete(rows, row)
