@@ -275,6 +275,26 @@ func TestFilesWithoutHandles(t *testing.T) {
 	}
 }
 
+// overAndOver calls f on a goroutine until stop is called, which waits for that.
+func overAndOver(f func()) (stop func()) {
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-end:
+				return
+			default:
+				f()
+			}
+		}
+	}()
+	return func() {
+		close(end)
+		<-ended
+	}
+}
+
 // A directory that is looked at is the one that is used, also where a link further up
 // leads to another one in the next moment, which others may use.
 func TestADirectoryThatComesAndGoes(t *testing.T) {
@@ -286,21 +306,12 @@ func TestADirectoryThatComesAndGoes(t *testing.T) {
 	here, next := filepath.Join(top, "here"), filepath.Join(top, "next")
 	require.NoError(t, os.Symlink("mine", here))
 	store := fileStore(t, filepath.Join(here, "app", "session.json"))
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			for _, to := range []string{"open", "mine"} {
-				_ = os.Symlink(to, next)
-				_ = os.Rename(next, here)
-			}
+	stop := overAndOver(func() {
+		for _, to := range []string{"open", "mine"} {
+			_ = os.Symlink(to, next)
+			_ = os.Rename(next, here)
 		}
-	}()
+	})
 	for n, noticed := 0, false; n < 500_000 && !noticed; n++ {
 		tokens, err := store.Load(t.Context())
 		noticed = err != nil && strings.Contains(err.Error(), "was replaced")
@@ -309,8 +320,7 @@ func TestADirectoryThatComesAndGoes(t *testing.T) {
 			break
 		}
 	}
-	close(stop)
-	<-stopped
+	stop()
 }
 
 // A link that takes the place of the file between two looks at it is not
@@ -323,21 +333,12 @@ func TestALinkThatComesAndGoes(t *testing.T) {
 	require.NoError(t, os.WriteFile(stranger, must(refresher.EncodeTokens(refresher.Tokens{AccessToken: "a stranger's"})), 0o600))
 	real, link := path+".real", path+".link"
 	require.NoError(t, os.Link(path, real))
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			_ = os.Symlink("stranger", link)
-			_ = os.Rename(link, path)
-			_ = os.Link(real, link)
-			_ = os.Rename(link, path)
-		}
-	}()
+	stop := overAndOver(func() {
+		_ = os.Symlink("stranger", link)
+		_ = os.Rename(link, path)
+		_ = os.Link(real, link)
+		_ = os.Rename(link, path)
+	})
 	for range 1500 {
 		tokens, err := store.Load(t.Context())
 		if err == nil && tokens != somebody {
@@ -345,8 +346,7 @@ func TestALinkThatComesAndGoes(t *testing.T) {
 			break
 		}
 	}
-	close(stop)
-	<-stopped
+	stop()
 }
 
 // A save that fails leaves the tokens of before, and nothing half written. The limit
